@@ -1,0 +1,48 @@
+# make demo, make test: each makes .venv, installs what it needs there and runs. Nothing is installed elsewhere.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo demo-weights test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo          the whole of IIDM in miniature on synthetic landscapes, on this machine'
+	@echo 'make demo-weights  train the small networks that the demo starts from'
+	@echo 'make test          the tests'
+	@echo 'make lint          ruff'
+	@echo 'make clean         remove .venv, caches and what the demo made (not runs/, results/, checkpoints/)'
+	@echo
+	@echo 'PYTHON=python3.11 chooses the Python (3.9 to 3.12). Is this machine fit?  $(BIN)/python -m runtime.doctor'
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 9) <= v <= (3, 12) or sys.exit( \
+	    "$(PYTHON) is Python %d.%d, expected 3.9 to 3.12: make PYTHON=python3.11 $(MAKECMDGOALS)" % v)'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    name=$$($(PYTHON) -c 'import sys; print("python3.%d-venv" % sys.version_info[1])'); \
+	    echo "$(PYTHON) has no venv module: apt-get install $$name" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/runtime: requirements.txt | .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/development: requirements-dev.txt requirements.txt | .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ .venv/runtime
+
+demo: .venv/runtime
+	$(BIN)/python -m demo
+
+demo-weights: .venv/runtime
+	$(BIN)/python -m demo.weights
+
+test: .venv/development
+	$(BIN)/python -m pytest -q tests
+
+lint: .venv/development
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache demo/run
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""Counts the arithmetic of a network's matrix products as they are called: 2 per multiply-add, by the name of the layer."""
+import contextlib
+import math
+
+import models.autoencoder
+import models.blocks
+from models.layers import Conv, Linear
+
+
+@contextlib.contextmanager
+def counting(model):
+    """Within the block, calls of `model` add to the yielded {layer name: FLOPs}. Nothing else is changed."""
+    names = {id(module): name for name, module in model.named_modules()}
+    found = {}
+
+    def add(name, flops):
+        found[name] = found.get(name, 0) + flops
+
+    conv, linear, attention = Conv.execute, Linear.execute, models.blocks.attention
+
+    def count_conv(self, x):
+        y = conv(self, x)
+        add(names[id(self)], 2 * math.prod(y.shape) * math.prod(self.weight.shape[1:]))
+        return y
+
+    def count_linear(self, x):
+        add(names[id(self)], 2 * x.shape[0] * math.prod(self.weight.shape))
+        return linear(self, x)
+
+    def count_attention(qkv, heads, **options):
+        batch, channels, length = qkv.shape
+        add("attention", 4 * batch * (channels // 3) * length ** 2)  # q k^T and p v
+        return attention(qkv, heads, **options)
+
+    Conv.execute, Linear.execute = count_conv, count_linear
+    models.blocks.attention = models.autoencoder.attention = count_attention
+    try:
+        yield found
+    finally:
+        Conv.execute, Linear.execute = conv, linear
+        models.blocks.attention = models.autoencoder.attention = attention
+
+
+def unet_parts(found):
+    """{part: GFLOP} of a U-Net's count."""
+    parts = {}
+    for name, flops in found.items():
+        part = ("spade" if "mlp_" in name else "attention" if name == "attention" or ".qkv" in name or ".proj_out" in name
+                else "encoder" if name.startswith("input_blocks") else "decoder" if name.startswith("output_blocks")
+                else "middle" if name.startswith("middle_block") else "head" if name.startswith("out") else "time")
+        parts[part] = parts.get(part, 0) + flops / 1e9
+    return {part: round(value, 2) for part, value in parts.items()}

@@ -1,0 +1,48 @@
+"""Timing and memory: medians over runs, the machine's own convolution speed to compare with, peak resident memory."""
+import json
+import resource
+import statistics
+import time
+
+import numpy as np
+
+from runtime.backend import DEVICE, jt, nn
+
+
+def seconds(run, repeats, warmup=1):
+    """Median seconds of run(), which must return Vars; they are waited for."""
+    times = []
+    for i in range(warmup + repeats):
+        jt.sync_all(True)
+        start = time.perf_counter()
+        jt.sync(run())
+        jt.sync_all(True)
+        if i >= warmup:
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def conv_gflops(channels=256, height=96, width=128, repeats=7):
+    """What this machine's convolution reaches: 3x3, `channels` to `channels`, at height x width, GFLOP/s."""
+    rng = np.random.default_rng(0)
+    x = jt.array(rng.standard_normal((1, channels, height, width), dtype=np.float32))
+    w = jt.array(rng.standard_normal((channels, channels, 3, 3), dtype=np.float32))
+    jt.sync([x, w])
+    with jt.no_grad():
+        taken = seconds(lambda: [nn.conv2d(x, w, None, 1, 1)], repeats, warmup=2)
+    return 2 * channels * channels * 9 * height * width / taken / 1e9
+
+
+def peak_mb():
+    """Peak resident memory of this process, MB (on a GPU: of the host)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def report(result, as_json):
+    """Prints {name: value} as one line of JSON, or a line each."""
+    result = {"device": DEVICE, **result}
+    if as_json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:22} {value:.4g}" if isinstance(value, float) else f"{name:22} {value}")

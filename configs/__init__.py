@@ -1,0 +1,1 @@
+"""Experiments: one dataclass per section in schema.py, one yaml each."""

@@ -1,0 +1,330 @@
+"""The options of an experiment: one dataclass per section, one line per field. A yaml may set any, and no others."""
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from runtime.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parent
+
+
+class ConfigError(UserError):
+    """An unknown key, a wrong type, or values that contradict each other."""
+
+
+@dataclass
+class DataConfig:
+    height: int = 384                 # of the images, pixels; 512x384 is the challenge's size
+    width: int = 512
+    exclude: list[str] = field(default_factory=list)  # stems of training pairs to leave out
+    validation: int = 100             # pairs held out of training (at most a tenth of all)
+    cache: str = "datasets"           # folder of the latent cache
+    flip: bool = True                 # mirrored copies of every pair in the cache
+
+
+@dataclass
+class AutoencoderConfig:
+    path: str = "checkpoints/autoencoder.safetensors"  # where its weights are; train.py makes them when missing
+    kind: str = "vq"                  # vq: VQGAN f4, latents un-quantised on encode, quantised on decode
+    channels: int = 128               # width of the first level
+    channel_mult: list[int] = field(default_factory=lambda: [1, 2, 4])  # one level each; f = 2 ** (levels - 1)
+    res_blocks: int = 2               # per encoder level; a decoder level has one more
+    z_channels: int = 3
+    embed_dim: int = 3                # channels of the latent
+    codes: int = 8192                 # rows of the codebook
+
+    @property
+    def factor(self):
+        """How many image pixels a latent pixel covers, each way."""
+        return 2 ** (len(self.channel_mult) - 1)
+
+    def check(self):
+        one_of("autoencoder.kind", self.kind, ["vq"])
+        if any(self.channels * m % 32 for m in self.channel_mult):
+            raise ConfigError(f"autoencoder.channels is {self.channels} with channel_mult {self.channel_mult}, "
+                              "expected products that 32 divides (group normalisation has 32 groups)")
+
+
+@dataclass
+class UNetConfig:
+    channels: int = 256               # width of the first level
+    channel_mult: list[int] = field(default_factory=lambda: [1, 1, 2, 3, 4])
+    res_blocks: int = 2               # per encoder level; a decoder level has one more
+    attention_factors: list[int] = field(default_factory=lambda: [4, 8, 16])  # down-sampling factors with attention
+    head_channels: int = 64           # channels of an attention head
+    classes: int = 29
+    spade_channels: int = 128         # hidden channels of SPADE's mask convolutions
+    latent_channels: int = 3
+    learn_sigma: bool = True          # predict the variance too: twice the output channels
+
+    def check(self):
+        if any(self.channels * m % 32 for m in self.channel_mult):
+            raise ConfigError(f"unet.channels is {self.channels} with channel_mult {self.channel_mult}, "
+                              "expected products that 32 divides (group normalisation has 32 groups)")
+        for level, mult in enumerate(self.channel_mult):
+            if 2 ** level in self.attention_factors and self.channels * mult % self.head_channels:
+                raise ConfigError(f"unet.head_channels is {self.head_channels}, expected a divisor of the "
+                                  f"{self.channels * mult} channels at down-sampling factor {2 ** level}")
+
+
+@dataclass
+class DiffusionConfig:
+    schedule: str = "linear"          # linear | cosine | scaled_linear | constant_slope (beta_t = 2e-5 t)
+    timesteps: int = 1000             # T, length of the noise schedule
+
+    def check(self):
+        one_of("diffusion.schedule", self.schedule, ["linear", "cosine", "scaled_linear", "constant_slope"])
+
+
+@dataclass
+class StageConfig:
+    """How one network is trained."""
+    start: str = ""                   # checkpoint whose weights training begins with; empty = drawn from the seed
+    steps: int = 1000
+    batch_size: int = 5
+    lr: float = 1.0e-4
+    warmup: int = 0                   # steps over which the learning rate rises from 0
+    decay: bool = False               # cosine decay of the learning rate to 0 over `steps`
+    weight_decay: float = 0.0
+    ema: float = 0.9999               # Eq. in ldm/ema.py: min(ema, (1 + n) / (10 + n))
+    mask_drop: float = 0.2            # p(mask dropped) for classifier-free guidance; U-Net only
+    crop: int = 0                     # side of the random square crops, pixels; 0 = whole images; autoencoder only
+    codebook_start: int = 1000        # step at which the codes are placed on latents and quantising begins; 0 = as they are
+    save_every: int = 5000            # steps between checkpoints; each is validated
+    sample_every: int = 5000          # steps between pictures: mask | reference | sample
+    keep: int = 5                     # newest checkpoints kept besides the best ones
+    keep_best: int = 2                # checkpoints kept by their validation loss
+    workers: int = 2                  # threads that read batches ahead
+
+    def check(self):
+        for name in ("steps", "batch_size", "save_every", "sample_every", "keep", "keep_best", "workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train: {name} is {getattr(self, name)}, expected at least 1")
+        if not 0 <= self.mask_drop <= 1:
+            raise ConfigError(f"train: mask_drop is {self.mask_drop}, expected 0 to 1")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"train: ema is {self.ema}, expected 0 to below 1")
+
+
+@dataclass
+class TrainConfig:
+    run: str = "runs/iidm"            # folder of logs, pictures and checkpoints
+    seed: int = 0
+    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(steps=100000, batch_size=2, lr=7.2e-5,
+                                                                                  crop=256))
+    unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
+
+
+@dataclass
+class RoundConfig:
+    """One round of Algorithm 2: noise to a level, denoise to zero."""
+    sampler: str = "ddim"             # ddim | ddpm
+    steps: int = 500                  # length of the evenly spaced grid of timesteps
+    start: int = 300                  # index on that grid where denoising starts; `steps` = from pure noise
+    guidance: float = 3.5             # classifier-free guidance scale; 1 = none
+    eta: float = 0.0                  # DDIM's noise, 0 = deterministic
+    from_noise: bool = False          # ignore the reference: z_T ~ N(0, I), Table 2's DM
+    published_offset: bool = False    # as the published code: noise at index `start`, first call at `start - 1`
+
+    def check(self):
+        one_of("sampling.rounds: sampler", self.sampler, ["ddim", "ddpm"])
+        if not 1 <= self.start <= self.steps:
+            raise ConfigError(f"sampling.rounds: start is {self.start}, expected 1 to steps ({self.steps})")
+        if self.published_offset and self.start == self.steps:
+            raise ConfigError(f"sampling.rounds: start is {self.start} with published_offset, expected below steps "
+                              f"({self.steps}): there is no grid point to add the noise at")
+        if not 0 <= self.eta <= 1:
+            raise ConfigError(f"sampling.rounds: eta is {self.eta}, expected 0 to 1")
+        if self.from_noise and self.start != self.steps:
+            raise ConfigError(f"sampling.rounds: start is {self.start} with from_noise, expected steps ({self.steps}): "
+                              "pure noise is the end of the grid")
+        if self.guidance < 1:
+            raise ConfigError(f"sampling.rounds: guidance is {self.guidance}, expected at least 1")
+
+
+@dataclass
+class SamplingConfig:
+    rounds: list[RoundConfig] = field(default_factory=lambda: [
+        RoundConfig(steps=500, start=300, guidance=3.5),
+        RoundConfig(steps=500, start=320, guidance=3.7),
+        RoundConfig(steps=50, start=20, guidance=3.7)])
+    colour_transfer: str = "cielab8"  # between rounds, Eq. (6): cielab8 | reinhard | none
+    seed: int = 0
+    batch_size: int = 4
+    truncate: bool = False            # as the published code: float to uint8 by truncation, not rounding
+
+    def check(self):
+        one_of("sampling.colour_transfer", self.colour_transfer, ["cielab8", "reinhard", "none"])
+        if not self.rounds:
+            raise ConfigError("sampling.rounds is empty, expected at least one round")
+        if self.batch_size < 1:
+            raise ConfigError(f"sampling.batch_size is {self.batch_size}, expected at least 1")
+
+
+@dataclass
+class OutputConfig:
+    jpeg_quality: int = 95            # of the files written, with full-resolution colour
+
+    def check(self):
+        if not 1 <= self.jpeg_quality <= 100:
+            raise ConfigError(f"output.jpeg_quality is {self.jpeg_quality}, expected 1 to 100")
+
+
+@dataclass
+class Config:
+    data: DataConfig = field(default_factory=DataConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+    def check(self):
+        down = self.autoencoder.factor * 2 ** (len(self.unet.channel_mult) - 1)
+        if self.data.height % down or self.data.width % down:
+            raise ConfigError(f"data: {self.data.width}x{self.data.height} is the image size, expected multiples of "
+                              f"{down}, the autoencoder's factor {self.autoencoder.factor} times the U-Net's")
+        if self.unet.latent_channels != self.autoencoder.embed_dim:
+            raise ConfigError(f"unet.latent_channels is {self.unet.latent_channels}, expected autoencoder.embed_dim "
+                              f"({self.autoencoder.embed_dim})")
+        for round_ in self.sampling.rounds:
+            if round_.steps > self.diffusion.timesteps:
+                raise ConfigError(f"sampling.rounds: steps is {round_.steps}, expected at most diffusion.timesteps "
+                                  f"({self.diffusion.timesteps})")
+
+
+def one_of(name, value, choices):
+    """Raises ConfigError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ConfigError(f"{name} is {value!r}, expected {', '.join(choices[:-1])} or {choices[-1]}"
+                          if len(choices) > 1 else f"{name} is {value!r}, expected {choices[0]!r}")
+
+
+def load_config(path, overrides=()):
+    """The config in a yaml file, with `a.b=value` overrides; a bare name is configs/NAME.yaml. Raises ConfigError."""
+    path = Path(path)
+    if path.suffix not in (".yaml", ".yml") and (CONFIGS / f"{path}.yaml").exists():
+        path = CONFIGS / f"{path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.name for p in CONFIGS.glob("*.yaml")))
+        raise ConfigError(f"{path}: no such config; configs/ has {known}")
+    return config_from(read_yaml(path), overrides, where=str(path))
+
+
+def read_yaml(path):
+    """A yaml file as a dict. Raises ConfigError with the line where it is not yaml."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}:{line} not yaml: {getattr(error, 'problem', error)}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{path}: found {type(tree).__name__}, expected sections such as `train:`")
+    return tree or {}
+
+
+def config_from(tree, overrides=(), where="config"):
+    """A checked Config from nested dicts (a yaml, or the JSON in a checkpoint) and `a.b=value` overrides."""
+    tree = _copy(tree)
+    for override in overrides:
+        _apply(tree, override)
+    config = _build(Config, tree, "", where)
+    _check(config, where)
+    return config
+
+
+def config_dict(config):
+    """A config as nested dicts of plain values, as yaml and JSON hold it."""
+    return dataclasses.asdict(config)
+
+
+def config_yaml(config):
+    """A config as yaml text that load_config reads back to an equal one."""
+    return yaml.safe_dump(config_dict(config), sort_keys=False, default_flow_style=None, width=120)
+
+
+def _copy(tree):
+    if isinstance(tree, dict):
+        return {key: _copy(value) for key, value in tree.items()}
+    return [_copy(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _apply(tree, override):
+    name, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override}: expected section.option=value")
+    *sections, last = name.strip().split(".")
+    for section in sections:
+        if tree.get(section) is None:                # absent, or `train:` with nothing under it
+            tree[section] = {}
+        tree = tree[section]
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: {section} has no options of its own")
+    try:
+        tree[last] = yaml.safe_load(text) if text.strip() else ""
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not yaml") from None
+
+
+def _build(kind, tree, prefix, where):
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'config'} is {tree!r}, expected options")
+    hints = typing.get_type_hints(kind)
+    defaults = kind()
+    values = {}
+    for key, value in tree.items():
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; there are {', '.join(hints)}"
+            raise ConfigError(f"{where}: {prefix}{key} is not an option{hint}")
+        values[key] = _value(hints[key], value, f"{prefix}{key}", where, getattr(defaults, key))
+    return dataclasses.replace(defaults, **values)
+
+
+def _value(hint, value, name, where, default):
+    if dataclasses.is_dataclass(hint):
+        # A section keeps its owner's defaults: train.unet and train.autoencoder share a class, not their numbers.
+        return _build_onto(default, value, f"{name}.", where)
+    if typing.get_origin(hint) is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where}: {name} is {value!r}, expected a list")
+        (item,) = typing.get_args(hint)
+        return [_value(item, v, f"{name}[{i}]", where, item() if dataclasses.is_dataclass(item) else None)
+                for i, v in enumerate(value)]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        extra = " (write 1.0e-4: yaml reads 1e-4 as text)" if hint is float and isinstance(value, str) else ""
+        raise ConfigError(f"{where}: {name} is {value!r}, expected {hint.__name__}{extra}")
+    return value
+
+
+def _build_onto(default, tree, prefix, where):
+    if tree is None:
+        raise ConfigError(f"{where}: {prefix.rstrip('.')} is empty, expected options")
+    built = _build(type(default), tree, prefix, where)
+    given = {key: getattr(built, key) for key in tree}
+    for key in given:
+        if dataclasses.is_dataclass(given[key]):
+            given[key] = _build_onto(getattr(default, key), tree[key], f"{prefix}{key}.", where)
+    return dataclasses.replace(default, **given)
+
+
+def _check(value, where):
+    if dataclasses.is_dataclass(value):
+        for item in dataclasses.fields(value):
+            _check(getattr(value, item.name), where)
+        if hasattr(value, "check"):
+            try:
+                value.check()
+            except ConfigError as error:
+                raise ConfigError([f"{where}: {problem}" for problem in error.problems]) from None
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, where)

@@ -1,0 +1,1 @@
+"""The challenge's folders read and checked, the latent cache, synthetic landscapes."""

@@ -1,0 +1,34 @@
+"""Which rows make a batch, and reading them ahead. Both depend on the step alone, so that a resumed run sees the same."""
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+
+def batch_rows(seed, step, batch_size, rows):
+    """The rows of batch `step`: the next `batch_size` of endless shuffled passes over `rows` rows, a new order each pass."""
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    passes = {p: np.random.default_rng([seed, int(p)]).permutation(rows) for p in np.unique(positions // rows)}
+    return np.array([passes[p // rows][p % rows] for p in positions])
+
+
+def prefetch(make, steps, workers):
+    """Yields make(step) for every step, in order, computed up to 2 * workers ahead in threads."""
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        steps, waiting = iter(steps), deque()
+        for step in steps:
+            waiting.append(pool.submit(make, step))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def hold_out(items, count):
+    """Splits a list into (training, validation): `count` items spread evenly over it, at most a tenth, at least one when
+    there are two. A single item serves as both."""
+    if len(items) < 2:
+        return items, items
+    count = max(1, min(count, len(items) // 10))
+    held = {int((i + 0.5) * len(items) / count) for i in range(count)}
+    return [x for i, x in enumerate(items) if i not in held], [x for i, x in enumerate(items) if i in held]

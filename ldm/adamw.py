@@ -1,0 +1,54 @@
+"""AdamW (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization") over named parameters.
+
+Jittor's own counts backward passes as steps and keeps all gradients until the next step; here a gradient is freed as soon
+as its parameter has moved, which is 2 GB of the full-size network.
+"""
+import math
+
+import numpy as np
+
+from runtime.backend import jt
+
+
+class AdamW:
+    """Moves a dict {name: Var} of parameters; the moments are dicts of the same names."""
+
+    def __init__(self, parameters, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        self.parameters, self.betas, self.eps, self.weight_decay = parameters, betas, eps, weight_decay
+        self.n = 0  # steps so far
+        self.m = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
+        self.v = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
+
+    def step(self, loss, lr):
+        """One step down the gradient of a scalar loss, Algorithm 2 of the paper."""
+        self.n += 1
+        (b1, b2), n = self.betas, self.n
+        size, root = lr / (1 - b1 ** n), math.sqrt(1 - b2 ** n)
+        gradients = jt.grad(loss, list(self.parameters.values()), retain_graph=False)
+        jt.flags.node_order = 1  # an update runs as soon as its gradient is there, and frees it
+        for (name, p), g in zip(self.parameters.items(), gradients):
+            g = g.stop_grad()
+            m = b1 * self.m[name] + (1 - b1) * g
+            v = b2 * self.v[name] + (1 - b2) * g * g
+            self.m[name], self.v[name] = m.stop_grad(), v.stop_grad()
+            p.update(p * (1 - lr * self.weight_decay) - size * m / (jt.sqrt(v) / root + self.eps))
+        jt.flags.node_order = 0
+
+    def state(self):
+        """{"m.NAME" and "v.NAME": Var}."""
+        return {f"{kind}.{name}": moment for kind in "mv" for name, moment in getattr(self, kind).items()}
+
+    def load(self, state, n):
+        """Goes on from state() as arrays and its number of steps."""
+        for kind in "mv":
+            for name, p in self.parameters.items():
+                array = np.asarray(state[f"{kind}.{name}"], dtype=np.float32)
+                assert array.shape == tuple(p.shape), (name, array.shape, p.shape)
+                getattr(self, kind)[name] = jt.array(array).stop_grad()
+        self.n = int(n)
+
+
+def learning_rate(step, config):
+    """The rate of step 0, 1, ...: linear warm-up, then constant or a cosine down to 0 at the last step."""
+    rate = config.lr * min(1.0, (step + 1) / config.warmup) if config.warmup else config.lr
+    return rate * 0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.decay else rate

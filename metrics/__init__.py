@@ -1,0 +1,1 @@
+"""Scores of generated images. They know nothing of training."""

@@ -1,0 +1,1 @@
+"""The networks: SDM U-Net, autoencoders. They know nothing of noise levels and paths."""

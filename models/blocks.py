@@ -1,0 +1,87 @@
+"""The blocks of the SDM U-Net: residual block with and without SPADE, attention (Dhariwal and Nichol 2021; Wang et al.
+2022, "Semantic Image Synthesis via Diffusion Models")."""
+from models.kernels.attention import attention
+from models.layers import Conv, GroupNorm, Linear, Slots
+from models.spade import SPADE
+from runtime.backend import nn
+
+
+def down(x):
+    """2 x 2 mean, (B, C, H, W) -> (B, C, H/2, W/2)."""
+    b, c, h, w = x.shape
+    return x.reshape(b, c, h // 2, 2, w // 2, 2).sum(5).sum(3) * 0.25
+
+
+def up(x):
+    """Nearest neighbour, (B, C, H, W) -> (B, C, 2H, 2W)."""
+    b, c, h, w = x.shape
+    return x.reshape(b, c, h, 1, w, 1).broadcast([b, c, h, 2, w, 2]).reshape(b, c, 2 * h, 2 * w)
+
+
+def same(x):
+    """No resampling."""
+    return x
+
+
+def scale_shift(layer, emb, batch):
+    """The timestep's (B, C) scale and shift from emb (1 or B, D) after SiLU."""
+    both = layer(emb)                                                       # (1 or B, 2C)
+    if both.shape[0] != batch:
+        both = both.broadcast([batch, both.shape[1]])
+    channels = both.shape[1] // 2
+    return both[:, :channels], both[:, channels:]
+
+
+class ResBlock(nn.Module):
+    """Residual block of the encoder, which never sees the mask. resample: same, down or up."""
+
+    def __init__(self, inputs, outputs, emb, resample=same):
+        super().__init__()
+        self._resample = resample
+        self.in_layers = Slots({0: GroupNorm(inputs), 2: Conv(inputs, outputs)})
+        self.emb_layers = Slots({1: Linear(emb, 2 * outputs)})
+        self.out_layers = Slots({0: GroupNorm(outputs), 3: Conv(outputs, outputs)})
+        self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
+
+    def execute(self, x, emb):
+        """x (B, Cin, H, W), emb (1 or B, D) after SiLU -> (B, Cout, H', W')."""
+        h = self.in_layers[2](self._resample(self.in_layers[0](x)))
+        h = self.out_layers[0](h, *scale_shift(self.emb_layers[1], emb, h.shape[0]))
+        return self.skip_connection(self._resample(x)) + self.out_layers[3](h)
+
+
+class SDMResBlock(nn.Module):
+    """Residual block of the middle and the decoder: both norms are SPADE's."""
+
+    def __init__(self, inputs, outputs, emb, classes, hidden, resample=same):
+        super().__init__()
+        self._resample = resample
+        self.in_norm = SPADE(inputs, classes, hidden)
+        self.in_layers = Slots({1: Conv(inputs, outputs)})
+        self.emb_layers = Slots({1: Linear(emb, 2 * outputs)})
+        self.out_norm = SPADE(outputs, classes, hidden)
+        self.out_layers = Slots({2: Conv(outputs, outputs)})
+        self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
+
+    def execute(self, x, emb, seg):
+        """x (B, Cin, H, W), emb (1 or B, D) after SiLU, seg(H) -> the one-hot mask (B, K, H, W) -> (B, Cout, H', W')."""
+        h = self.in_layers[1](self._resample(self.in_norm(x, seg(x.shape[2]))))
+        h = self.out_norm(h, seg(h.shape[2]), *scale_shift(self.emb_layers[1], emb, h.shape[0]))
+        return self.skip_connection(self._resample(x)) + self.out_layers[2](h)
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over all positions, added to its input."""
+
+    def __init__(self, channels, head_channels):
+        super().__init__()
+        self._heads = channels // head_channels
+        self.norm = GroupNorm(channels)
+        self.qkv = Conv(channels, 3 * channels, 1, ndim=1)
+        self.proj_out = Conv(channels, channels, 1, ndim=1)
+
+    def execute(self, x):
+        """x (B, C, H, W) -> (B, C, H, W)."""
+        b, c, height, width = x.shape
+        qkv = self.qkv(self.norm(x, act=False)).reshape(b, 3 * c, height * width)
+        return x + self.proj_out(attention(qkv, self._heads).reshape(b, c, height, width))

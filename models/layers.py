@@ -1,0 +1,107 @@
+"""Convolution, linear layer, group normalisation and named slots: the layers that both networks are made of."""
+import numpy as np
+
+from models.kernels.norm_modulate import norm_modulate
+from runtime.backend import jt, nn
+
+GROUPS = 32  # of every group normalisation in these networks
+
+
+class Conv(nn.Module):
+    """Convolution with bias, kernel 1 or 3, (B, Cin, H, W) -> (B, Cout, H', W').
+
+    `ndim` 1 stores the weight as Conv1d does, (Cout, Cin, 1): published attention blocks have it so.
+    """
+
+    def __init__(self, inputs, outputs, kernel=3, stride=1, padding=None, ndim=2):
+        super().__init__()
+        self._geometry = (kernel, stride, kernel // 2 if padding is None else padding)
+        if ndim == 1:  # in this order published files have them
+            self.bias = jt.zeros((outputs,))
+        self.weight = jt.zeros((outputs, inputs) + (kernel,) * ndim)
+        if ndim == 2:
+            self.bias = jt.zeros((outputs,))
+
+    def execute(self, x):
+        """x (B, Cin, H, W) -> (B, Cout, H', W')."""
+        kernel, stride, padding = self._geometry
+        weight = self.weight
+        if len(weight.shape) == 3:
+            weight = weight.reshape(*weight.shape, 1)
+        return nn.conv2d(x, weight, self.bias, stride, padding)
+
+
+class Linear(nn.Module):
+    """(B, Cin) -> (B, Cout)."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.weight = jt.zeros((outputs, inputs))
+        self.bias = jt.zeros((outputs,))
+
+    def execute(self, x):
+        """x (B, Cin) -> (B, Cout)."""
+        return nn.matmul_transpose(x, self.weight) + self.bias
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation with affine weights, then SiLU when `act`; statistics in two passes."""
+
+    def __init__(self, channels, eps=1e-5):
+        super().__init__()
+        self._eps = eps
+        self.weight = jt.ones((channels,))
+        self.bias = jt.zeros((channels,))
+
+    def execute(self, x, scale=None, shift=None, act=True):
+        """x (B, C, H, W), scale and shift (B, C) -> act(norm(x) * (1 + scale) + shift), like x."""
+        return norm_modulate(x, self.weight, self.bias, GROUPS, self._eps, scale, shift, act)
+
+
+class Slots(nn.Module):
+    """Children under the numbers that published checkpoints give them: Slots({0: norm, 2: conv})[2] is conv."""
+
+    def __init__(self, children):
+        super().__init__()
+        self._numbers = list(children)
+        for number, child in children.items():
+            setattr(self, str(number), child)
+
+    def __getitem__(self, number):
+        return getattr(self, str(number))
+
+    def __iter__(self):
+        return (self[number] for number in self._numbers)
+
+    def execute(self, *args):
+        """Slots are containers; what their children compute, and in which order, is for their owner to say."""
+        raise TypeError("Slots are not called")
+
+
+def silu(x):
+    """x * sigmoid(x), element by element."""
+    return x * jt.sigmoid(x)
+
+
+def parameters_of(model):
+    """{name: Var} of a model's weights, in the order of construction."""
+    return dict(model.named_parameters())
+
+
+def initialise(model, seed, zero=()):
+    """Fills a model's weights: U(+-1/sqrt(fan_in)) for convolutions, linear layers and their biases (the default of both
+    PyTorch and Jittor), zero for the layers whose names are in `zero` (weights and biases), norms left at 1 and 0.
+    Every tensor has a generator of its own, keyed by the seed and its name, so that sizes elsewhere do not change it."""
+    zero = set(zero)
+    tensors = parameters_of(model)
+    for name, var in tensors.items():
+        owner, _, kind = name.rpartition(".")
+        weight = tensors[f"{owner}.weight"]
+        if len(weight.shape) == 1:
+            continue
+        if owner in zero:
+            var.update(jt.zeros(var.shape))
+            continue
+        bound = 1 / np.sqrt(np.prod(weight.shape[1:]))
+        rng = np.random.default_rng([seed, *name.encode()])
+        var.update(jt.array(rng.uniform(-bound, bound, size=tuple(var.shape)).astype(np.float32)))

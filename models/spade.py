@@ -1,0 +1,34 @@
+"""SPADE, spatially adaptive normalisation (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive
+Normalization"), on group normalisation as in the SDM U-Net."""
+from models.kernels.norm_modulate import norm_modulate
+from models.layers import GROUPS, Conv, Slots
+from runtime.backend import jt, nn
+
+
+class SPADE(nn.Module):
+    """Normalises h and modulates it by maps gamma, beta that two convolutions make of the segmentation mask."""
+
+    def __init__(self, channels, classes, hidden):
+        super().__init__()
+        self.mlp_shared = Slots({0: Conv(classes, hidden)})
+        self.mlp_gamma = Conv(hidden, channels)
+        self.mlp_beta = Conv(hidden, channels)
+
+    def execute(self, h, seg, scale=None, shift=None):
+        """h (B, C, H, W), seg one-hot (B, K, H, W), scale and shift (B, C) of the timestep -> (B, C, H, W), after SiLU."""
+        gamma, beta = self.modulation(seg)
+        # 1 + gamma, not the paper's gamma: the layer starts close to plain GroupNorm.
+        return norm_modulate(h, gamma, beta, GROUPS, 1e-5, scale, shift)
+
+    def modulation(self, seg):
+        """seg one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else: not on h, not on t."""
+        a = nn.relu(self.mlp_shared[0](seg))                                # (B, 128, H, W)
+        return self.mlp_gamma(a), self.mlp_beta(a)
+
+
+def one_hot(labels, classes, factor):
+    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor) float32, by nearest: every factor-th pixel.
+    Where the label is -1 the vector is zero, which is the unconditional branch."""
+    labels = labels[:, ::factor, ::factor] if factor > 1 else labels
+    ids = jt.array(list(range(classes))).reshape(1, classes, 1, 1)
+    return (labels.unsqueeze(1) == ids).float32()

@@ -1,0 +1,110 @@
+"""The SDM U-Net (Wang et al. 2022) that predicts the noise in a latent under a segmentation mask.
+
+At the published size 501,540,358 parameters in 660 tensors, named as in guided-diffusion and SDM. The encoder
+(`input_blocks`) sees neither mask nor guidance; SPADE is in the middle block and in every decoder block.
+"""
+from models.blocks import AttentionBlock, ResBlock, SDMResBlock, down, up
+from models.embedding import timestep_embedding
+from models.layers import Conv, GroupNorm, Linear, Slots, initialise, parameters_of, silu
+from models.spade import one_hot
+from runtime.backend import jt, nn
+
+
+class UNet(nn.Module):
+    """model(z, t, labels) -> eps and, with learn_sigma, the variance's interpolation after it."""
+
+    def __init__(self, config):
+        super().__init__()
+        self._config = config
+        emb, heads = 4 * config.channels, config.head_channels
+        sdm = lambda inputs, outputs, resample=None: SDMResBlock(
+            inputs, outputs, emb, config.classes, config.spade_channels, *([resample] if resample else []))
+        last = len(config.channel_mult) - 1
+
+        self.time_embed = Slots({0: Linear(config.channels, emb), 2: Linear(emb, emb)})
+
+        width = config.channels
+        blocks, widths = [Slots({0: Conv(config.latent_channels, width)})], [width]
+        for level, mult in enumerate(config.channel_mult):
+            attend = 2 ** level in config.attention_factors
+            for _ in range(config.res_blocks):
+                block = {0: ResBlock(width, mult * config.channels, emb)}
+                width = mult * config.channels
+                if attend:
+                    block[1] = AttentionBlock(width, heads)
+                blocks.append(Slots(block))
+                widths.append(width)
+            if level != last:
+                blocks.append(Slots({0: ResBlock(width, width, emb, down)}))
+                widths.append(width)
+        self.input_blocks = Slots(dict(enumerate(blocks)))
+
+        self.middle_block = Slots({0: sdm(width, width), 1: AttentionBlock(width, heads), 2: sdm(width, width)})
+
+        blocks = []
+        for level, mult in reversed(list(enumerate(config.channel_mult))):
+            attend = 2 ** level in config.attention_factors
+            for i in range(config.res_blocks + 1):
+                block = [sdm(width + widths.pop(), mult * config.channels)]
+                width = mult * config.channels
+                if attend:
+                    block.append(AttentionBlock(width, heads))
+                if level and i == config.res_blocks:
+                    block.append(sdm(width, width, up))
+                blocks.append(Slots(dict(enumerate(block))))
+        self.output_blocks = Slots(dict(enumerate(blocks)))
+
+        outputs = config.latent_channels * (2 if config.learn_sigma else 1)
+        self.out = Slots({0: GroupNorm(width), 2: Conv(width, outputs)})
+
+    def execute(self, z, t, labels):
+        """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids, -1 where
+        there is no mask -> (B, C or 2C, H, W)."""
+        emb = self.embed(t)                                                 # (1 or B, D)
+        masks = {}
+
+        def seg(height):  # the one-hot mask at a block's size, made once per size
+            if height not in masks:
+                masks[height] = one_hot(labels, self._config.classes, labels.shape[1] // height)
+            return masks[height]
+
+        h, skips = z, []
+        for block in self.input_blocks:
+            h = self.run(block, h, emb, seg)
+            skips.append(h)
+        h = self.run(self.middle_block, h, emb, seg)
+        for block in self.output_blocks:
+            h = self.run(block, jt.concat([h, skips.pop()], dim=1), emb, seg)
+        return self.out[2](self.out[0](h))
+
+    def embed(self, t):
+        """The timestep's embedding after SiLU. One number gives one row, so that what a picture becomes does not depend
+        on how many are computed with it."""
+        if isinstance(t, jt.Var):
+            t = t.numpy()
+        emb = jt.array(timestep_embedding(t, self._config.channels))
+        emb = self.time_embed[2](silu(self.time_embed[0](emb)))
+        return silu(emb)
+
+    @staticmethod
+    def run(block, h, emb, seg):
+        """One numbered block: its layers in order, each given what it takes."""
+        for layer in block:
+            if isinstance(layer, SDMResBlock):
+                h = layer(h, emb, seg)
+            elif isinstance(layer, ResBlock):
+                h = layer(h, emb)
+            else:
+                h = layer(h)
+        return h
+
+
+def build_unet(config, seed=None):
+    """The U-Net of a UNetConfig. With a seed its weights are drawn and the last convolution of every residual branch, of
+    every attention block and of the head is zero (the published code meant to do so and did not); without, they are to be loaded."""
+    model = UNet(config)
+    if seed is not None:
+        owners = {name.rpartition(".")[0] for name in parameters_of(model)}
+        initialise(model, seed, zero=[name for name in owners if name == "out.2" or name.endswith(
+            (".out_layers.3", ".out_layers.2", ".proj_out"))])
+    return model

@@ -1,0 +1,121 @@
+"""Jittor, started so that it works on this machine: `from runtime.backend import jt, nn` is how every module gets it.
+
+Importing Jittor chooses a compiler, builds its core on first use, and changes the whole process (signal handlers, TLS
+verification, sys.exit, sys.excepthook, the recursion limit). Here the device is chosen first, and the process is put
+back afterwards: Ctrl-C raises KeyboardInterrupt, a killed child is not the end of its parent, tracebacks are Python's.
+"""
+import contextlib
+import glob
+import os
+import signal
+import ssl
+import sys
+import time
+
+from runtime import errors
+from runtime.device import choose_device
+from runtime.errors import RunError
+from runtime.tools import check_tools, jittor_finds_config, python_config
+
+
+def settings(environ, choice):
+    """The environment variables Jittor is started with, but for those a user has set."""
+    values = {
+        "cache_name": "default",                                        # else the git branch that Jittor lies in
+        "use_mpi": "1" if "OMPI_COMM_WORLD_SIZE" in environ else "0",   # mpicc on PATH is no reason to build for MPI
+        "FIX_TORCH_ERROR": "0",                                         # else it imports PyTorch, when there is one
+    }
+    if choice.device == "cuda":                                         # parts Jittor would download while importing
+        values.update(use_cutt="0", use_cutlass="0")
+    if not jittor_finds_config(environ) and python_config(environ):
+        values["python_config_path"] = python_config(environ)
+    values = {name: value for name, value in values.items() if name not in environ}
+    values["nvcc_path"] = choice.nvcc_path
+    return values
+
+
+def core_is_built(cache_path, device):
+    """Whether Jittor's core for this interpreter, compiler and device lies in its cache."""
+    pattern = "jittor_core.*" if device == "cpu" else "cu*/jittor_core.*"
+    return bool(glob.glob(os.path.join(glob.escape(cache_path), pattern)))
+
+
+@contextlib.contextmanager
+def process_kept():
+    """Undoes what importing Jittor does to the process: signals, TLS, exits, tracebacks, the recursion limit."""
+    context, hook, leave, limit = ssl._create_default_https_context, sys.excepthook, sys.exit, sys.getrecursionlimit()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGCHLD)}
+    try:
+        # Jittor's progress goes to stdout: a script's own output stays readable by programs.
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        ssl._create_default_https_context, sys.excepthook, sys.exit = context, hook, leave
+        sys.setrecursionlimit(limit)
+        for number, handler in handlers.items():
+            with contextlib.suppress(ValueError, TypeError):     # not the main thread; a handler Python did not set
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def quiet(environ):
+    """Hides what Jittor says about itself while it starts, but not its progress; log_v or log_silent show it."""
+    if "log_v" in environ or "log_silent" in environ:
+        yield
+        return
+    environ["log_silent"] = "1"                                  # read by the C++ side when it is loaded
+    try:
+        import jittor_utils
+        jittor_utils.LOG.log_silent = 0                          # "Compiling jittor_core(7/151)" stays
+        jittor_utils.LOG.i = lambda *message: None
+        yield
+        sys.modules["jittor"].flags.log_silent = 0
+    finally:
+        del environ["log_silent"]                                # a child process decides for itself
+
+
+def start():
+    """Imports Jittor and returns (jittor, device, reason). Raises UserError when something it needs is missing."""
+    if "jittor" in sys.modules:
+        jt = sys.modules["jittor"]
+        return jt, "cuda" if jt.flags.use_cuda else "cpu", "Jittor was imported before"
+    choice = choose_device(os.environ)
+    if choice.idle_gpu:
+        print(f"There is a GPU, but this runs on the CPU: {choice.reason}", file=sys.stderr)
+    check_tools(os.environ)
+    before = os.environ.get("nvcc_path")
+    os.environ.update(settings(os.environ, choice))
+    try:
+        with process_kept(), quiet(os.environ):
+            jt, built_in = import_jittor(choice)
+    finally:
+        del os.environ["nvcc_path"]                  # a child process chooses for itself
+        if before is not None:
+            os.environ["nvcc_path"] = before
+    if built_in:
+        print(f"Jittor's core is built ({built_in:.0f} s).", file=sys.stderr, flush=True)
+    return jt, choice.device, choice.reason
+
+
+def import_jittor(choice):
+    """Imports Jittor for a Choice: (jittor, the seconds its core took to build or 0)."""
+    import jittor_utils
+    begun = None if core_is_built(jittor_utils.cache_path, choice.device) else time.time()
+    if begun:
+        device = choice.device.upper()
+        print(f"Building Jittor's core for the {device}, once, 3 to 6 minutes ...", file=sys.stderr, flush=True)
+    try:
+        import jittor as jt
+    except SystemExit:                               # other headers or flags: it rebuilds its tools and exits with 0
+        raise RunError("Jittor rebuilt its compiler tools for this Python; give the same command again") from None
+    if choice.device == "cuda" and not jt.has_cuda:
+        raise RunError(f"Jittor started without its GPU ({choice.reason}); IIDM_DEVICE=cpu runs on the CPU")
+    jt.flags.use_cuda = int(choice.device == "cuda")
+    return jt, time.time() - begun if begun else 0
+
+
+hook_before = sys.excepthook
+sys.excepthook = errors.excepthook   # a script's imports run before its run_script(): no traceback for a missing g++
+jt, DEVICE, REASON = start()
+sys.excepthook = hook_before
+nn = jt.nn

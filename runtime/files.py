@@ -1,0 +1,52 @@
+"""Files that are whole or absent: written under a temporary name, flushed to the disk, renamed."""
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a temporary path beside `path`; a block that ends well gives it the name, one that fails removes it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: writers such as Pillow choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, path)
+        with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
+            flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush(path):
+    """Waits until a file's bytes, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path, data):
+    """Writes bytes so that `path` is either as before or complete."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path, value):
+    """Writes a value as indented JSON so that `path` is either as before or complete."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def sha256(path):
+    """The hex SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,60 @@
+"""What Jittor needs on a machine before it can be imported: a compiler, Python's headers, the right packages."""
+import os
+import shutil
+import sys
+from importlib import metadata
+
+from runtime.errors import UserError
+
+INSTALL = "pip install -r requirements.txt"
+GXX = "apt-get install g++"
+HEADERS = f"apt-get install python3.{sys.version_info.minor}-dev"
+CONFIG = f"python3.{sys.version_info.minor}-config"     # tells where Python.h is, and comes with it
+
+
+def compiler(environ):
+    """(name, path) of the C++ compiler Jittor will use; path is "" when it is missing."""
+    name = environ.get("cc_path") or ("clang++" if sys.platform == "darwin" else "g++")
+    return name, shutil.which(name) or ""
+
+
+def jittor_finds_config(environ):
+    """Where Jittor itself finds python3.x-config; "" when it does not."""
+    folder = os.path.dirname(sys.executable)
+    places = [environ.get("python_config_path", ""), os.path.join(folder, CONFIG), sys.executable + "-config",
+              "/usr/bin/" + CONFIG, "/usr/local/bin/" + CONFIG, os.path.join(folder, "python3-config")]
+    return next((place for place in places if os.path.isfile(place)), "")
+
+
+def python_config(environ):
+    """Where it is at all: a venv has none, but the Python it was made from (pyenv, uv) may, unknown to Jittor."""
+    base = os.path.join(sys.base_prefix, "bin", CONFIG)
+    return jittor_finds_config(environ) or (base if os.path.isfile(base) else "")
+
+
+def package(name):
+    """(version, problem) of an installed package that Jittor cannot do without; version is "" when it is missing."""
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "", f"{name} is not installed for {sys.executable}"
+    if name == "numpy" and int(version.split(".")[0]) >= 2:
+        return version, f"numpy is {version}, expected below 2, whose structures Jittor reads"
+    return version, ""
+
+
+def problems(environ):
+    """[(what is missing, the command that brings it)]; empty when Jittor can be imported."""
+    found = [(package(name)[1], INSTALL) for name in ("numpy", "jittor")]
+    name, path = compiler(environ)
+    found.append(("" if path else f"{name} was not found, Jittor compiles its operators with it", GXX))
+    headers = python_config(environ) or sys.platform == "darwin"
+    found.append(("" if headers else f"{CONFIG} was not found, Jittor compiles against Python's headers", HEADERS))
+    return [(problem, mend) for problem, mend in found if problem]
+
+
+def check_tools(environ):
+    """Raises UserError with one line, and its mending command, for each thing that is missing."""
+    found = problems(environ)
+    if found:
+        raise UserError([f"{problem}: {mend}" for problem, mend in found])

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+
+from configs.schema import RoundConfig, SamplingConfig
+from ldm.algorithm2 import evaluations, synthesise
+from ldm.colour_transfer import transfer
+from ldm.noise import normal
+from ldm.pixels import from_uint8
+from ldm.schedule import make_schedule, respace
+from runtime.backend import jt
+
+schedule = make_schedule("linear")
+rng = np.random.default_rng(0)
+references = rng.integers(0, 256, size=(5, 24, 40, 3), dtype=np.uint8)
+labels = rng.integers(0, 29, size=(5, 6, 10)).astype(np.int32)
+names = ["a.png", "b.png", "c.png", "d.png", "e.png"]
+
+
+class Autoencoder:
+    """z is every fourth pixel, and back; keeps what it was given."""
+
+    def __init__(self):
+        self.encoded = []
+
+    def encode(self, x):
+        self.encoded.append(x.numpy())
+        return jt.array(np.ascontiguousarray(x.numpy()[:, :, ::4, ::4]))
+
+    def decode(self, z):
+        return jt.array(np.repeat(np.repeat(z.numpy(), 4, 2), 4, 3))
+
+
+class Model:
+    """The exact eps of one picture that depends on the mask alone; keeps what it was given."""
+
+    def __init__(self):
+        self.calls = []
+
+    def target(self, labels):
+        return np.stack([labels / 14 - 1, 1 - labels / 14, np.zeros(labels.shape)], 1).astype(np.float32)
+
+    def __call__(self, z, t, labels):
+        self.calls.append((t, z.numpy(), labels.numpy()))
+        alpha_bar = schedule.alpha_bar[t]
+        eps = (z.numpy() - alpha_bar ** 0.5 * self.target(labels.numpy())) / (1 - alpha_bar) ** 0.5
+        return jt.array(eps.astype(np.float32))
+
+
+def run(sampling, rows=slice(None), model=None, autoencoder=None, progress=None):
+    autoencoder, model = autoencoder or Autoencoder(), model or Model()
+    return synthesise(autoencoder.encode, autoencoder.decode, model, references[rows], labels[rows],
+                      list(np.array(names)[rows]), sampling, schedule, progress=progress)
+
+
+three_rounds = SamplingConfig(rounds=[RoundConfig(steps=50, start=5, guidance=1.0),
+                                      RoundConfig(steps=50, start=8, guidance=1.0, sampler="ddpm"),
+                                      RoundConfig(steps=20, start=2, guidance=2.0, eta=0.5)])
+
+
+def test_the_image_is_what_the_model_makes_of_the_mask():
+    sampling = SamplingConfig(rounds=[RoundConfig(steps=50, start=30, guidance=1.0)] * 2)
+    images, count = run(sampling)
+    expected = (Model().target(labels) + 1) * 127.5
+    assert images.dtype == np.uint8 and images.shape == references.shape and count == 60
+    np.testing.assert_allclose(images[:, ::4, ::4].transpose(0, 3, 1, 2), expected, atol=0.51)
+
+
+def test_the_winning_recipe_takes_1280_evaluations_and_the_count_is_true():
+    assert evaluations(SamplingConfig()) == 1280
+    model, done = Model(), []
+    _, count = run(three_rounds, model=model, progress=lambda: done.append(1))
+    assert count == len(model.calls) == 5 + 8 + 2 * 2 and len(done) == 5 + 8 + 2
+
+
+def test_every_round_starts_from_the_noised_latent_of_the_recoloured_image():
+    model, autoencoder = Model(), Autoencoder()
+    run(three_rounds, model=model, autoencoder=autoencoder)
+    np.testing.assert_array_equal(autoencoder.encoded[0], from_uint8(references).numpy())
+    first_calls = [model.calls[0], model.calls[5], model.calls[13]]
+    for k, (t, z_T, _) in enumerate(first_calls):
+        round_ = three_rounds.rounds[k]
+        grid = respace(schedule, round_.steps)
+        assert t == grid.timesteps[round_.start - 1]
+        z_0, eps = autoencoder.encoded[k][:, :, ::4, ::4], normal(0, names, k, (3, 6, 10), "start")
+        level = grid.alpha_bar[round_.start - 1]
+        np.testing.assert_allclose(z_T, level ** 0.5 * z_0 + (1 - level) ** 0.5 * eps, atol=1e-6)      # Eq. (1)
+    before, _ = run(SamplingConfig(rounds=three_rounds.rounds[:1]))
+    recoloured = np.stack([transfer("cielab8", x_g, x_r) for x_g, x_r in zip(before, references)])      # Eq. (6)
+    np.testing.assert_array_equal(autoencoder.encoded[1], from_uint8(recoloured).numpy())
+
+
+def test_published_offset_adds_the_noise_one_grid_point_higher():
+    model = Model()
+    run(SamplingConfig(rounds=[RoundConfig(steps=50, start=5, guidance=1.0, published_offset=True)]), model=model)
+    t, z_T, _ = model.calls[0]
+    level = schedule.alpha_bar[100]
+    z_0, eps = from_uint8(references).numpy()[:, :, ::4, ::4], normal(0, names, 0, (3, 6, 10), "start")
+    assert t == 80
+    np.testing.assert_allclose(z_T, level ** 0.5 * z_0 + (1 - level) ** 0.5 * eps, atol=1e-6)
+
+
+def test_from_noise_never_looks_at_the_reference():
+    model, autoencoder = Model(), Autoencoder()
+    sampling = SamplingConfig(rounds=[RoundConfig(steps=10, start=10, guidance=1.0, from_noise=True)])
+    _, count = run(sampling, model=model, autoencoder=autoencoder)
+    assert autoencoder.encoded == [] and count == 10
+    t, z_T, _ = model.calls[0]
+    assert t == 900
+    np.testing.assert_array_equal(z_T, normal(0, names, 0, (3, 6, 10), "start"))
+
+
+@pytest.mark.parametrize("rows", [[0], [3, 1], [4, 2, 0]])
+def test_an_image_does_not_depend_on_its_batch_bit_for_bit(rows):
+    np.testing.assert_array_equal(run(three_rounds, rows)[0], run(three_rounds)[0][rows])
+
+
+def test_the_seed_changes_the_noise_and_nothing_else_does():
+    def first_noise(seed):
+        model = Model()
+        run(SamplingConfig(rounds=three_rounds.rounds[:1], seed=seed), model=model)
+        return model.calls[0][1]
+
+    np.testing.assert_array_equal(first_noise(0), first_noise(0))
+    assert not np.array_equal(first_noise(0), first_noise(1))
+
+
+def test_truncation_darkens_by_at_most_one_level():
+    rounds = [RoundConfig(steps=50, start=30, guidance=1.0)]
+    rounded, cut = (run(SamplingConfig(rounds=rounds, truncate=truncate))[0].astype(int) for truncate in (False, True))
+    assert set(np.unique(rounded - cut)) == {0, 1}

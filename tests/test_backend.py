@@ -1,0 +1,134 @@
+import json
+import os
+import sys
+
+import pytest
+
+from runtime.device import Choice
+from tests.helpers import run_python
+
+CPU = Choice("cpu", "because")
+
+PROCESS = """
+import json, os, resource, signal, ssl, subprocess, sys, time
+before = ssl._create_default_https_context, sys.excepthook, sys.exit, sys.getrecursionlimit()
+from runtime.backend import DEVICE, REASON, jt, nn
+from runtime.distributed import rank, world_size
+facts = dict(device=DEVICE, same=before == (
+    ssl._create_default_https_context, sys.excepthook, sys.exit, sys.getrecursionlimit()))
+facts["verified"] = ssl._create_default_https_context().verify_mode == ssl.CERT_REQUIRED
+facts["torch"] = "torch" in sys.modules
+facts["killed_child"] = subprocess.run(["sh", "-c", "kill -9 $$"]).returncode
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+except KeyboardInterrupt:
+    facts["interrupt"] = "KeyboardInterrupt"
+facts["sum"] = float((jt.ones((2, 3)) * 2).sum().item())
+facts["places"] = [rank(), world_size()]
+facts["nn"] = nn is jt.nn
+facts["environ"] = {name: os.environ.get(name) for name in ("nvcc_path", "log_silent", "cache_name")}
+print(json.dumps(facts))
+sys.exit(2)
+"""
+
+
+@pytest.fixture(scope="module")
+def process():
+    """What a fresh process finds after importing the back end, and how it ended."""
+    done = run_python(PROCESS, IIDM_DEVICE="cpu", nvcc_path=None, log_silent=None, log_v=None, cache_name=None,
+                      OMPI_COMM_WORLD_SIZE=None)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout), done
+
+
+def test_jittor_starts_and_computes(process):
+    facts, _ = process
+    assert (facts["device"], facts["sum"], facts["nn"], facts["places"]) == ("cpu", 12.0, True, [0, 1])
+
+
+def test_importing_jittor_leaves_tls_hooks_exit_and_recursion_limit_as_they_were(process):
+    facts, _ = process
+    assert facts["same"] and facts["verified"]
+
+
+def test_torch_is_never_imported(process):
+    assert process[0]["torch"] is False
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_and_a_killed_child_does_not_kill_its_parent(process):
+    facts, _ = process
+    assert (facts["interrupt"], facts["killed_child"]) == ("KeyboardInterrupt", -9)
+
+
+def test_sys_exit_gives_its_status(process):
+    assert process[1].returncode == 2
+
+
+def test_jittor_says_nothing_about_itself_and_hands_no_device_to_child_processes(process):
+    facts, done = process
+    assert facts["environ"] == {"nvcc_path": None, "log_silent": None, "cache_name": "default"}
+    assert "[i " not in done.stderr, done.stderr
+
+
+def test_an_uncaught_exception_shows_its_traceback_and_gives_status_1():
+    done = run_python("import runtime.backend\n1 / 0", IIDM_DEVICE="cpu")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
+
+
+def test_a_wrong_device_is_one_line_and_status_2():
+    done = run_python("import runtime.backend", IIDM_DEVICE="tpu")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: IIDM_DEVICE is 'tpu', expected cpu or cuda\n"
+
+
+def test_a_missing_compiler_is_one_line_with_its_command():
+    done = run_python("import runtime.backend", IIDM_DEVICE="cpu", cc_path="/absent/g++")
+    assert done.returncode == 2 and "apt-get install g++" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_users_settings_are_kept_but_for_the_nvcc_that_was_chosen():
+    from runtime.backend import settings
+    assert settings({"cache_name": "mine", "nvcc_path": "/x"}, CPU).get("cache_name") is None
+    assert settings({"nvcc_path": "/x"}, CPU)["nvcc_path"] == ""
+    assert settings({}, Choice("cuda", "", "/cuda/bin/nvcc"))["nvcc_path"] == "/cuda/bin/nvcc"
+
+
+def test_mpi_is_used_under_mpirun_only():
+    from runtime.backend import settings
+    assert settings({}, CPU)["use_mpi"] == "0"
+    assert settings({"OMPI_COMM_WORLD_SIZE": "2"}, CPU)["use_mpi"] == "1"
+
+
+def test_jittor_imported_before_is_used_as_it_is():
+    code = ("import jittor\nfrom runtime.backend import DEVICE, REASON, jt\n"
+            "print(DEVICE, jt is jittor, REASON)")
+    done = run_python(code, nvcc_path="", use_mpi="0", cache_name="default", FIX_TORCH_ERROR="0", log_silent="1")
+    assert done.stdout.strip() == "cpu True Jittor was imported before", done.stderr
+
+
+def test_tools_say_what_is_missing_and_how_to_get_it(monkeypatch, tmp_path):
+    from runtime import tools
+    versions = {"numpy": "2.1.0"}
+
+    def version(name):
+        if name not in versions:
+            raise tools.metadata.PackageNotFoundError(name)
+        return versions[name]
+    monkeypatch.setattr(tools.metadata, "version", version)
+    monkeypatch.setattr(tools, "CONFIG", "python3.99-config")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    found = tools.problems({"cc_path": "absent-g++"})
+    assert [mend for _, mend in found] == [tools.INSTALL, tools.INSTALL, tools.GXX, tools.HEADERS]
+    assert "numpy is 2.1.0, expected below 2" in found[0][0] and "jittor is not installed" in found[1][0]
+
+
+def test_a_built_core_is_recognised(tmp_path):
+    from runtime.backend import core_is_built
+    assert not core_is_built(str(tmp_path), "cpu")
+    (tmp_path / "jittor_core.so").touch()
+    assert core_is_built(str(tmp_path), "cpu") and not core_is_built(str(tmp_path), "cuda")
+    os.makedirs(tmp_path / "cu12.2_sm_90")
+    (tmp_path / "cu12.2_sm_90" / "jittor_core.so").touch()
+    assert core_is_built(str(tmp_path), "cuda")

@@ -1,0 +1,57 @@
+"""Trains IIDM: the autoencoder when there is none, the latent cache, then the U-Net (Algorithm 1)."""
+import argparse
+from pathlib import Path
+
+from configs.schema import config_yaml, load_config
+from runtime.errors import UserError, run_script
+
+EXAMPLES = """examples:
+  python train.py --input_path train_resized                       the winning recipe, on a GPU
+  python train.py --input_path train_resized --resume              goes on after a kill
+  python train.py --input_path train_resized --config small --set train.unet.steps=2000 --set train.run=runs/try
+  python train.py --input_path train_resized --stage autoencoder   the autoencoder alone
+
+--input_path holds imgs/<stem>.jpg and labels/<stem>.png (grey, ids 0..28). Logs, loss curve, pictures and checkpoints go
+to the folder named by train.run in the config."""
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="train.py", description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input_path", required=True, metavar="TRAIN", help="folder with imgs/ and labels/")
+    parser.add_argument("--config", default="iidm", help="a yaml, or the name of one in configs/ (default: iidm)")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides an option; repeatable")
+    parser.add_argument("--stage", default="all", choices=["autoencoder", "unet", "all"],
+                        help="what to train (default: all, the autoencoder only if its file is missing)")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")
+    return parser.parse_args(argv)
+
+
+def main(argv):
+    args = parse(argv)
+    config = load_config(args.config, args.set)
+    from data.landscape import check_train, find_train
+    pairs = find_train(args.input_path, config.data.exclude)
+    check_train(pairs, config.data)
+
+    from models.autoencoder import build_autoencoder
+    from models.checkpoint import load_weights
+    from runtime.backend import DEVICE
+    from stages.autoencoder import train_autoencoder
+    from stages.unet import train_unet
+    print(config_yaml(config) + f"\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
+
+    path = Path(config.autoencoder.path)
+    if args.stage == "autoencoder" or (args.stage == "all" and not path.exists()):
+        autoencoder = train_autoencoder(config, pairs, args.resume)
+    elif not path.exists():
+        raise UserError(f"{path}: no such file, expected the autoencoder's weights; --stage autoencoder makes them")
+    else:
+        autoencoder = build_autoencoder(config.autoencoder)
+        load_weights(autoencoder, path)
+    if args.stage != "autoencoder":
+        train_unet(config, pairs, autoencoder, args.resume)
+
+
+if __name__ == "__main__":
+    run_script(main)
