@@ -53,7 +53,8 @@ def main():
             taken = seconds(lambda: [model(jt.array(z), 500, jt.array(labels))], args.repeats)
         peaks.append(conv_gflops())
         total = sum(gflop.values())
-        result.update(seconds=taken, gflops=total / taken, conv_gflops=max(peaks), share_of_conv_peak=total / taken / max(peaks))
+        result.update(seconds=taken, gflops=total / taken, conv_gflops=max(peaks),
+                      share_of_conv_peak=total / taken / max(peaks))
     report({**result, "peak_mb": peak_mb()}, args.json)
 
 

@@ -207,13 +207,18 @@ def one_of(name, value, choices):
 
 def load_config(path, overrides=()):
     """The config in a yaml file, with `a.b=value` overrides; a bare name is configs/NAME.yaml. Raises ConfigError."""
+    return config_from(read_yaml(resolve(path)), overrides, where=str(resolve(path)))
+
+
+def resolve(path):
+    """The yaml that a path or a bare name means. Raises ConfigError that lists those there are."""
     path = Path(path)
     if path.suffix not in (".yaml", ".yml") and (CONFIGS / f"{path}.yaml").exists():
         path = CONFIGS / f"{path}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.name for p in CONFIGS.glob("*.yaml")))
         raise ConfigError(f"{path}: no such config; configs/ has {known}")
-    return config_from(read_yaml(path), overrides, where=str(path))
+    return path
 
 
 def read_yaml(path):

@@ -1,4 +1,229 @@
-"""The challenge's train and test folders, found and checked."""
+"""The challenge's train and test folders: what belongs together, and every check before anything long starts."""
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from tqdm import tqdm
+
+from data.images import image_problem, mask_problem, read_image, read_labels  # noqa: F401
+from runtime.errors import UserError
+
 CLASSES = ("mountain", "sky", "water", "sea", "rock", "tree", "earth", "hill", "river", "sand", "land", "building",
            "grass", "plant", "person", "boat", "waterfall", "wall", "pier", "path", "lake", "bridge", "field", "road",
            "railing", "fence", "ship", "house", "other")
+PHOTOS = (".jpg", ".jpeg", ".png")
+TABLE = "label_to_img.json"
+EXAMPLE = '{"mask.png": "reference.jpg", ...}'
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A training pair. A partner that is missing has the path where it was expected; check_train names it."""
+    stem: str
+    image: Path
+    labels: Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test mask and the style reference it is mapped to (None: the table has no entry; check_test names it)."""
+    name: str                         # the mask's file name
+    stem: str                         # all of it before the last dot: a.b.png -> a.b
+    mask: Path
+    reference: Optional[Path]
+
+
+def find_train(input_path, exclude=()):
+    """The pairs D/imgs/<stem>.jpg (.jpeg, .png) and D/labels/<stem>.png without the excluded stems, sorted by stem.
+
+    Raises UserError when there are no such folders, or nothing in them.
+    """
+    root = Path(input_path)
+    images, labels = root / "imgs", root / "labels"
+    if not images.is_dir() or not labels.is_dir():
+        raise UserError(_no_train(root, images, labels))
+    photos, doubles = _photos(images)
+    masks = {path.stem: path for path in _files(labels, (".png",))}
+    stems = sorted((set(photos) | set(masks)) - set(exclude))
+    if doubles:
+        raise UserError(doubles)
+    if not stems:
+        left = " besides the excluded ones" if photos or masks else ""
+        raise UserError(f"{root}: found no images{left}, expected imgs/<stem>.jpg and labels/<stem>.png")
+    return [Pair(stem, photos.get(stem, images / f"{stem}.jpg"), masks.get(stem, labels / f"{stem}.png"))
+            for stem in stems]
+
+
+def check_train(pairs, config_data, progress=True):
+    """Reads every file of find_train's pairs once. Raises one UserError with all problems found.
+
+    config_data: a configs.schema.DataConfig; its size, and its excluded stems, which must exist.
+    """
+    if not pairs:
+        raise UserError("training data: found no pairs, expected imgs/<stem>.jpg and labels/<stem>.png")
+
+    def check(pair):
+        problems = []
+        if not pair.image.is_file():
+            problems.append(f"{pair.labels}: found no image of this mask, expected {_beside(pair.image)}")
+        else:
+            problems.append(image_problem(pair.image))
+        if not pair.labels.is_file():
+            problems.append(f"{pair.image}: found no mask of this image, expected {_beside(pair.labels)}")
+        else:
+            problems.append(mask_problem(pair.labels, config_data.height, config_data.width))
+        return problems
+
+    problems = []
+    folder = pairs[0].image.parent
+    if config_data.exclude:
+        known = set(_photos(folder)[0]) | {path.stem for path in _files(pairs[0].labels.parent, (".png",))}
+        problems += [f"data.exclude: found {stem!r}, expected the stem of a file in {folder}"
+                     for stem in config_data.exclude if stem not in known]
+    problems += _every(check, pairs, "checking pairs", progress)
+    if problems:
+        raise UserError(problems)
+
+
+def find_test(input_path, img_path):
+    """The masks below input_path with the references that label_to_img.json gives them in img_path, sorted by name.
+
+    input_path holds val_*_labels*/ or labels/, or is that folder; the table lies in the folder, beside it or in the
+    working directory. img_path holds imgs/ or is that folder. A reference may be written .png and be .jpg.
+    Raises UserError when one of these is not found or not clear.
+    """
+    folder = _labels_folder(Path(input_path))
+    places = folder / TABLE, folder.parent / TABLE, Path.cwd() / TABLE
+    table_path = next((path for path in places if path.is_file()), None)
+    problems = []
+    if table_path is None:
+        problems.append(f"{folder}: found no {TABLE}, expected it there, in {folder.parent} or in {Path.cwd()}")
+    references = Path(img_path)
+    references = references / "imgs" if (references / "imgs").is_dir() else references
+    if not references.is_dir():
+        problems.append(f"--img_path {img_path}: found no such folder, expected one that holds imgs/, or imgs/ itself")
+    if problems:
+        raise UserError(problems)
+    table = _read_table(table_path)
+    photos, _ = _photos(references)
+    masks = {path.name: path for path in _files(folder, (".png",))}
+    names = sorted(set(masks) | set(table))
+    return [Case(name, Path(name).stem, masks.get(name, folder / name), _reference(table.get(name), references, photos))
+            for name in names]
+
+
+def check_test(cases, config_data, progress=True):
+    """Reads every file of find_test's cases once. Raises one UserError with all problems found."""
+    if not cases:
+        raise UserError("test data: found no masks, expected <stem>.png files")
+    problems, first = [], {}
+    for case in cases:
+        if first.setdefault(case.stem, case.name) != case.name:
+            problems.append(f"{case.mask}: found a second mask of this stem ({first[case.stem]}), "
+                            f"expected one: both give {case.stem}.jpg")
+
+    def check_mask(case):
+        if not case.mask.is_file():
+            return [f"{TABLE}: found an entry {case.name!r}, expected that mask in {case.mask.parent}"]
+        missing = None
+        if case.reference is None:
+            missing = f"{case.mask}: found no entry for this mask in {TABLE}, expected its reference image"
+        elif not case.reference.is_file():
+            missing = (f"{TABLE}: found reference {case.reference.name!r} of {case.name}, "
+                       f"expected that file in {case.reference.parent}")
+        return [missing, mask_problem(case.mask, config_data.height, config_data.width)]
+
+    problems += _every(check_mask, cases, "checking masks", progress)
+    used = sorted({case.reference for case in cases if case.reference is not None and case.reference.is_file()})
+    problems += _every(lambda path: [image_problem(path)], used, "checking references", progress)
+    if problems:
+        raise UserError(problems)
+
+
+def _every(check, items, title, progress):
+    """The problems that check(item) -> [line or None] finds in all items, in their order; on all cores."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        # The bar appears when there is more than two seconds of work.
+        bar = tqdm(pool.map(check, items), title, total=len(items), delay=2, disable=not progress, leave=False)
+        return [line for lines in bar for line in lines if line]
+
+
+def _files(folder, suffixes):
+    """The files with one of the suffixes in a folder, hidden ones left out, sorted."""
+    return sorted(path for path in folder.iterdir()
+                  if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file())
+
+
+def _photos(folder):
+    """The pictures of a folder by stem, and a line for each stem that has two."""
+    found, problems = {}, []
+    for path in _files(folder, PHOTOS):
+        if path.stem in found:
+            problems.append(f"{path}: found a second image of this stem ({found[path.stem].name}), expected one")
+        found.setdefault(path.stem, path)
+    return found, problems
+
+
+def _beside(path):
+    return f"{path.parent.name}/{path.name}"
+
+
+def _no_train(root, images, labels):
+    if not root.is_dir():
+        return f"--input_path {root}: found no such folder, expected one that holds imgs/ and labels/"
+    missing = " and no ".join(f"{folder.name}/" for folder in (images, labels) if not folder.is_dir())
+    inside = [path for path in sorted(root.iterdir()) if (path / "imgs").is_dir() and (path / "labels").is_dir()]
+    near = [root.parent] if (root.parent / "imgs").is_dir() and (root.parent / "labels").is_dir() else inside
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"--input_path {root}: found no {missing}, expected imgs/<stem>.jpg and labels/<stem>.png{hint}"
+
+
+def _labels_folder(root):
+    """The folder of test masks that an --input_path means."""
+    if not root.is_dir():
+        raise UserError(f"--input_path {root}: found no such folder, expected one that holds masks and {TABLE}")
+    candidates = [path for path in sorted(root.iterdir())
+                  if path.is_dir() and (path.match("val_*labels*") or path.name == "labels")]
+    if len(candidates) > 1:
+        raise UserError(f"--input_path {root}: found several folders of masks, "
+                        f"{' and '.join(str(path) for path in candidates)}; expected one, name it")
+    folder = candidates[0] if candidates else root
+    if not _files(folder, (".png",)):
+        what = "" if candidates else ", or a folder val_*_labels*/ or labels/ that holds them"
+        raise UserError(f"{folder}: found no masks, expected <stem>.png files{what}")
+    return folder
+
+
+def _read_table(path):
+    """label_to_img.json as {mask name: reference name}. Raises UserError for anything but a flat object of names."""
+    def once(items):
+        seen = set()
+        doubled.extend(key for key, _ in items if key in seen or seen.add(key))
+        return dict(items)
+
+    doubled = []
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: found no JSON ({error}), expected {EXAMPLE}") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{path}: found a JSON {type(table).__name__}, expected {EXAMPLE}")
+    problems = [f"{path}: found two entries {key!r}, expected one" for key in doubled]
+    for key, value in table.items():
+        if not isinstance(value, str) or not value or Path(value).name != value or Path(key).name != key:
+            problems.append(f"{path}: found {key!r}: {json.dumps(value)}, "
+                            "expected a mask's file name and a reference's file name")
+    if problems:
+        raise UserError(problems)
+    return table
+
+
+def _reference(name, folder, photos):
+    """The file a reference's name means: that file, or one of the same stem with the other suffix."""
+    if name is None:
+        return None
+    path = folder / name
+    return path if path.is_file() else photos.get(path.stem if path.suffix.lower() in PHOTOS else name, path)

@@ -1,4 +1,4 @@
-"""Procedural landscapes in the challenge's layout: a data set for demonstrations and tests, from a seed and nothing else.
+"""Procedural landscapes in the challenge's layout: a data set for demonstrations and tests.
 
     python -m data.synthetic --output DIR --train 240 --test 24 --width 128 --height 96
 
@@ -18,12 +18,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.landscape import CLASSES
-from data.palettes import PALETTES, palette_for
-from data.scenes import FAMILIES
-from data.terrain import Picture
+from data.scenery.palettes import PALETTES, palette_for
+from data.scenery.places import desert, forest_path, village
+from data.scenery.terrain import Picture
+from data.scenery.waters import mountain_lake, river_valley, seashore, waterfall
 from runtime.errors import UserError, run_script
 from runtime.files import replacing, write_json
 
+FAMILIES = (mountain_lake, seashore, river_valley, village, desert, forest_path, waterfall)
 VERSION = 1                           # of the drawings: raise it when the same seed gives other pictures
 LARGER = 2                            # a scene is drawn so many times larger, then averaged
 FIRST_TEST = 1_000_000                # index of the first test scene: far from every training scene
@@ -35,7 +37,7 @@ OURS = re.compile(r"(train|test)_\d{5,}\.(jpg|png)")
 def scene(seed, index, height, width, palette=None):
     """Scene `index` of a seed: image uint8 (height, width, 3) RGB and class ids uint8 (height, width).
 
-    `palette` is one of data.palettes.PALETTES or None for the scene's own; it changes the colours, never the ids.
+    `palette`: one of data.scenery.palettes.PALETTES, None for the scene's own; it changes the colours, never the ids.
     Raises ValueError on an unknown palette or a size below 16 pixels.
     """
     if min(height, width) < 16:
@@ -64,7 +66,7 @@ def _colours(seed, index):
 
 
 def paint(land, palette, rng, height, width):
-    """A landscape in a palette: image uint8 (height, width, 3), class ids (height, width); drawn larger, then averaged."""
+    """A landscape in a palette: image uint8 (height, width, 3), ids (height, width); drawn larger, averaged."""
     picture = Picture(height * LARGER, width * LARGER, palette, land.horizon, land.eye)
     picture.paint_sky(rng)
     picture.paint_ground(land, rng)
@@ -145,8 +147,9 @@ def _prepare(output, settings, overwrite):
     found = _settings(output / SETTINGS)
     complete = found.pop("complete", False) if found else False
     if found == settings and not overwrite:
-        return complete and (output / "test" / "label_to_img.json").is_file() and all(
-            _count(output / folder) == settings["train" if folder.startswith("train") else "test"] for folder in FOLDERS)
+        counts = all(_count(output / folder) == settings["train" if folder.startswith("train") else "test"]
+                     for folder in FOLDERS)
+        return complete and counts and (output / "test" / "label_to_img.json").is_file()
     if not overwrite:
         what = "other files" if not found else "scenes with " + ", ".join(
             f"{key} {found.get(key)} (asked: {value})" for key, value in settings.items() if found.get(key) != value)
@@ -161,8 +164,8 @@ def _clear(output):
     files = [file for folder in FOLDERS if (output / folder).is_dir() for file in sorted((output / folder).iterdir())]
     others = [file for file in files if not OURS.fullmatch(file.name) and not file.name.startswith(".")]
     if others:
-        raise UserError([f"{file}: found a file that is not of this data set, expected none; --overwrite removes only its own"
-                         for file in others])
+        raise UserError([f"{file}: found a file that is not of this data set, expected none; "
+                         "--overwrite removes only its own" for file in others])
     (output / SETTINGS).unlink(missing_ok=True)
     for folder in FOLDERS:
         shutil.rmtree(output / folder, ignore_errors=True)
@@ -187,11 +190,15 @@ def parser():
         prog="python -m data.synthetic", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Draws landscapes with their segmentation masks, in the layout that train.py and test.py read.",
         epilog=f"""It writes
-  DIR/train/imgs/<stem>.jpg and DIR/train/labels/<stem>.png   pairs: python train.py --input_path DIR/train
-  DIR/test/val_labels_resized/<stem>.png                      masks: python test.py --input_path DIR/test --img_path DIR/train
-  DIR/test/label_to_img.json                                  the training image each mask takes its style from
-  DIR/test_images/<stem>.jpg                                  what the test masks were drawn from, to evaluate with
-Masks are grey, one of {len(CLASSES)} class ids per pixel. Kinds of landscape: {', '.join(f.__name__ for f in FAMILIES)}.
+  DIR/train/imgs/<stem>.jpg, DIR/train/labels/<stem>.png   pairs of an image and its mask
+  DIR/test/val_labels_resized/<stem>.png                   masks of other scenes
+  DIR/test/label_to_img.json                               the training image each of them takes its style from
+  DIR/test_images/<stem>.jpg                               what those masks were drawn from, to evaluate with
+for
+  python train.py --input_path DIR/train
+  python test.py --input_path DIR/test --img_path DIR/train --output_path ./results
+Masks are grey, one of {len(CLASSES)} class ids per pixel.
+Kinds of landscape: {', '.join(f.__name__ for f in FAMILIES)}.
 Palettes: {', '.join(PALETTES)}.
 The same seed gives the same scenes, however many are asked for.""")
     text.add_argument("--output", metavar="DIR", required=True, help="folder to write, new or empty")

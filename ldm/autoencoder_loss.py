@@ -8,13 +8,13 @@ COMMITMENT = 0.25  # beta of Eq. (3)
 
 
 def reconstruction_loss(model, x, quantise=True):
-    """x (B, 3, H, W) in [-1, 1] -> {"loss", "l1", "codebook"}, each (B,). Without `quantise` the codebook is left out:
-    the first steps only shape the latent."""
+    """x (B, 3, H, W) in [-1, 1] -> {"loss", "l1", "codebook"}, each (B,). Without `quantise` the decoder is given the latent
+    itself and only the codes are drawn to the latents, not the latents to the codes: the first steps shape the latent."""
     found, z, quantised = model(x, quantise=quantise)
     l1 = mean_per_sample(jt.abs(x - found))
-    if not quantise:
-        return {"loss": l1, "l1": l1, "codebook": jt.zeros_like(l1)}
-    codebook = mean_per_sample((quantised - z.detach()) ** 2) + COMMITMENT * mean_per_sample((quantised.detach() - z) ** 2)
+    codebook = mean_per_sample((quantised - z.detach()) ** 2)
+    if quantise:
+        codebook = codebook + COMMITMENT * mean_per_sample((quantised.detach() - z) ** 2)
     return {"loss": l1 + codebook, "l1": l1, "codebook": codebook}
 
 

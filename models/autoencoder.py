@@ -94,7 +94,9 @@ class Middle(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.block_1, self.attn_1, self.block_2 = ResnetBlock(channels, channels), AttnBlock(channels), ResnetBlock(channels, channels)
+        self.block_1 = ResnetBlock(channels, channels)
+        self.attn_1 = AttnBlock(channels)
+        self.block_2 = ResnetBlock(channels, channels)
 
     def execute(self, x):
         """x (B, C, H, W) -> (B, C, H, W)."""
@@ -194,8 +196,8 @@ class VQAutoencoder(nn.Module):
     def execute(self, x, quantise=True):
         """x (B, 3, H, W) -> reconstruction, z, quantised z. The decoder's gradient passes the quantiser straight through."""
         z = self.encode(x)
-        quantised = self.quantize(z)[0] if quantise else z
-        straight = z + (quantised - z).detach()
+        quantised = self.quantize(z)[0]
+        straight = z + (quantised - z).detach() if quantise else z
         return self.decoder(self.post_quant_conv(straight)), z, quantised
 
 

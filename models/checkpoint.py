@@ -47,7 +47,7 @@ def write_checkpoint(path, tensors, header, dtype="float32"):
     text += b" " * (-len(text) % 8)                  # the data starts at a multiple of 8 bytes
     with replacing(path) as temporary, open(temporary, "wb") as stream:
         stream.write(struct.pack("<Q", len(text)) + text)
-        for name, tensor in tensors.items():
+        for tensor in tensors.values():
             array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
             stream.write(np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).data)
 
@@ -76,9 +76,9 @@ def read_header(path, kind=None):
 
 def read_tensors(path, prefix=""):
     """{name: float32 array} of the tensors under a prefix ("" = the plain names)."""
+    names = tensor_shapes(path, prefix)
     with open_checkpoint(path) as file:
-        names = [name for name in file.keys() if name.startswith(prefix) and (prefix or not name.startswith(RAW))]
-        return {name[len(prefix):]: file.get_tensor(name).astype(np.float32) for name in names}
+        return {name: file.get_tensor(prefix + name).astype(np.float32) for name in names}
 
 
 def load_weights(model, path, weights="ema"):
@@ -114,3 +114,10 @@ def weights_hash(model):
         digest.update(name.encode() + b"\0")
         digest.update(np.ascontiguousarray(var.numpy(), dtype="<f4").data)
     return digest.hexdigest()
+
+
+def tensor_shapes(path, prefix=""):
+    """{name: shape} of the tensors under a prefix, without reading them."""
+    with open_checkpoint(path) as file:
+        return {name[len(prefix):]: tuple(file.get_slice(name).get_shape()) for name in file.keys()
+                if name.startswith(prefix) and (prefix or not name.startswith(RAW))}

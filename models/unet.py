@@ -100,8 +100,9 @@ class UNet(nn.Module):
 
 
 def build_unet(config, seed=None):
-    """The U-Net of a UNetConfig. With a seed its weights are drawn and the last convolution of every residual branch, of
-    every attention block and of the head is zero (the published code meant to do so and did not); without, they are to be loaded."""
+    """The U-Net of a UNetConfig. With a seed its weights are drawn, and the last convolution of every residual branch, of
+    every attention block and of the head is zero (the published code meant to do so and did not); without a seed they
+    are to be loaded."""
     model = UNet(config)
     if seed is not None:
         owners = {name.rpartition(".")[0] for name in parameters_of(model)}

@@ -12,9 +12,9 @@ HOURS = {
     "golden": ("4f7fb8", "d3b78c", "ffdd96", "fff0c0", "76686a", "ffc46c", "ffe9c0", "b58f80", .24, .9, 1.2, .42, 0, 0),
     "sunset": ("2f2f70", "b84c7c", "ff9440", "ffd88a", "66506a", "e8804c", "ff8c58", "5e3865", .09, 1., 1.2, .5, 0, .3),
     "dusk": ("101a48", "3b3f86", "c98794", "ffd9c0", "3b3b66", "4a3a55", "8a6a94", "2c3060", .03, .5, 1.1, .4, .35, 1),
-    "night": ("040818", "0b1938", "1c3860", "e8eeff", "1d2948", "2a3c60", "33466e", "0f1a36", .62, .35, .8, .3, 1, 1),
-    "aurora": ("030a1a", "072030", "12484c", "e0fff0", "1d3848", "225a52", "1c3c50", "0a1a2c", .7, .15, .8, .15, 1, 1),
-    "overcast": ("7f8992", "a0a9b0", "c9cecf", "d8dcde", "a4a8ac", "26262a", "c9cdd1", "868e96", .6, .1, 1.9, .85, 0, 0),
+    "night": ("040818", "0b1938", "1c3860", "e8eeff", "2a3a62", "3c5486", "33466e", "0f1a36", .62, .35, .8, .3, 1, 1),
+    "aurora": ("030a1a", "072030", "12484c", "e0fff0", "284a5c", "2e6e66", "1c3c50", "0a1a2c", .7, .15, .8, .15, 1, 1),
+    "overcast": ("7f8992", "a0a9b0", "c9cecf", "d8dcde", "a4a8ac", "26262a", "c9cdd1", "868e96", .6, .1, 1.9, .8, 0, 0),
     "storm": ("1f2833", "3d4a55", "98a48c", "d8d8b0", "596468", "4a4a38", "6c7880", "222a33", .3, .2, 1.3, .9, 0, .5),
     "dawn": ("7898d2", "e8b4c6", "ffe4cc", "fff2e0", "887c92", "b07868", "ffe0da", "b89cb8", .14, .7, 2.4, .35, 0, 0),
     "frost": ("4a84cc", "a2c8ee", "f4e8e2", "fff6ec", "8a9cbc", "a08c76", "ffffff", "b8c6dc", .35, .45, 1.3, .4, 0, 0),
@@ -102,10 +102,10 @@ def palette_for(rng, name=None):
     numbers[0] = numbers[0] * rng.uniform(0.8, 1.2)
     numbers[3] = np.clip(numbers[3] + rng.uniform(-0.15, 0.15), 0.05, 1)
     sun_x = rng.uniform(0.12, 0.88)
-    palette = Palette(name, *colours, *[float(v) for v in numbers], snow=season["snow"], side=1.0 if sun_x > 0.5 else -1.0,
-                      sun_x=sun_x)
-    surfaces = dict(SURFACES, grass=season["grass"], hill=season["meadow"], field=season["crops"], land=season["meadow"],
-                    tree=season["leaf"], plant=season["leaf"])
+    palette = Palette(name, *colours, *[float(v) for v in numbers], snow=season["snow"],
+                      side=1.0 if sun_x > 0.5 else -1.0, sun_x=sun_x)
+    surfaces = dict(SURFACES, grass=season["grass"], hill=season["meadow"], field=season["crops"],
+                    land=season["meadow"], tree=season["leaf"], plant=season["leaf"])
     pairs = np.stack([rgb(surfaces[name])[:2] for name in CLASSES])                          # (29, 2, 3)
     if palette.snow == 1:
         for name in SNOWED:

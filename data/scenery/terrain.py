@@ -1,14 +1,14 @@
 """A landscape seen through a pinhole camera: sky, ground in perspective, water, and things that stand on them.
 
 World: X to the right, Z away from the camera, heights up from the water's surface, all in metres. The camera stands at
-(0, eye, 0) and looks along Z; row `horizon` of the picture is its eye level. A height field is drawn front to back: along
-every column the ground rises on the screen step by step, and a pixel shows the first step that reaches it.
+(0, eye, 0) and looks along Z; row `horizon` of the picture is its eye level. A height field is drawn front to back:
+along every column the ground rises on the screen step by step, and a pixel shows the first step that reaches it.
 """
 import cv2
 import numpy as np
 
 from data.landscape import CLASSES
-from data.textures import noise, smoothstep, sprites
+from data.scenery.textures import noise, smoothstep, sprites
 
 ID = {name: i for i, name in enumerate(CLASSES)}
 STEPS, NEAR, FAR = 240, 0.55, 1200.0  # steps of the height field; NEAR is a fraction of the depth at the lowest row
@@ -48,7 +48,9 @@ class Picture:
         sky = np.repeat(row[:, None], w, 1).astype(np.float32)
         dx, dy = (self.columns - p.sun_x * w) / h, (self.rows - self.horizon * (1 - p.elevation)) / h
         far = np.sqrt(dx * dx + dy * dy)
-        glow = p.glow * (0.5 * np.exp(-far * 3.0) + 0.35 * np.exp(-far * 14)) + 0.4 * (p.stars == 0) * (1 - p.cover) * np.exp(-far * 22)
+        glow = p.glow * (0.5 * np.exp(-far * 3.0) + 0.35 * np.exp(-far * 14)) + 0.4 * (p.stars == 0) * (
+            1 - p.cover
+        ) * np.exp(-far * 22)
         if p.name == "aurora":
             sky += self._aurora(v, offset)[..., None] * np.float32([0.16, 0.85, 0.5])
         if p.stars:
@@ -107,8 +109,10 @@ class Picture:
         # Per pixel, the number of steps still below it: a histogram of the rows reached, summed from the top.
         reached = np.clip(np.ceil(upto - 0.5), 0, self.height).astype(np.int32)
         flat = reached * self.width + np.arange(self.width, dtype=np.int32)[None]
-        counts = np.bincount(flat.ravel(), minlength=(self.height + 1) * self.width).reshape(self.height + 1, self.width)
-        index = (STEPS - np.cumsum(counts, axis=0)[:self.height])                     # (H, W): first step that is visible
+        counts = np.bincount(flat.ravel(), minlength=(self.height + 1) * self.width).reshape(
+            self.height + 1, self.width
+        )
+        index = STEPS - np.cumsum(counts, axis=0)[: self.height]  # (H, W): first step that is visible
         ground = index < STEPS
         top = int(np.argmax(ground.any(1)))
         index, ground, rows = np.clip(index[top:], 0, STEPS - 1), ground[top:], self.rows[top:]
@@ -145,9 +149,13 @@ class Picture:
         bump = (near - 0.5) * 0.5 * np.exp(-z / 90) + (blades - 0.5) * 0.7 * fine + close * 0.8 * np.exp(-z / 6)
         stony = np.isin(labels, (ID["mountain"], ID["rock"], ID["waterfall"]))
         if stony.any():
-            strata = noise("ridge", x * 0.8 + 0.3 * height, height * 1.6 + z * 0.4, 34 if land.distant else 7, o[3]) - 0.45
+            strata = (
+                noise("ridge", x * 0.8 + 0.3 * height, height * 1.6 + z * 0.4, 34 if land.distant else 7, o[3]) - 0.45
+            )
             bump = np.where(stony, 0.62 * strata + 0.35 * (near - 0.5), bump)
-        snow = smoothstep(0.15, 0.5, height / max(land.peak, 1) + p.snow - 0.85 + 0.5 * (broad - 0.5) - 0.22 * slope * (p.snow < 1))
+        snow = smoothstep(
+            0.15, 0.5, height / max(land.peak, 1) + p.snow - 0.85 + 0.5 * (broad - 0.5) - 0.22 * slope * (p.snow < 1)
+        )
         snow = snow * (labels == ID["mountain"])
         if land.distant and snow.any():
             colour += snow[..., None] * (np.float32([0.95, 0.97, 1.0]) - colour)
@@ -165,13 +173,13 @@ class Picture:
             strand = noise("fbm", x * 3.2, height * 0.14, 2.6, o[5])
             colour = np.where(falls[..., None], p.base[ID["waterfall"]] * (0.45 + 0.75 * strand[..., None]), colour)
             bump = np.where(falls, 0.3, bump)
-        light = p.ambient + p.light * (1.1 * np.clip(shade + bump, 0, 1.25))[..., None]
+        light = p.ambient + p.light * (0.98 * np.clip(shade + bump, 0, 1.25))[..., None]
         return colour * light * (1 + 0.35 * bump[..., None])
 
     # ---------------------------------------------------------------- water
 
     def paint_water(self, rng):
-        """Recolours the water painted so far: its own tint, the mirrored picture above its shore, ripples, glitter, foam."""
+        """Recolours the water painted so far: its tint, the mirrored picture, ripples, glitter, foam."""
         p = self.palette
         water = np.isin(self.labels, FLAT)
         o, calm = rng.random((4, 2)), rng.uniform(0.25, 1)
@@ -191,7 +199,7 @@ class Picture:
         tilt = swell * 0.7 + ripple * fine
         wave = tilt * rough * self.height * 0.07
         mirror = np.clip(2 * shore - rows - 1, 0, self.height - 1).astype(np.int32)
-        first = top + np.argmax(water, axis=0)                                         # of the column: behind all islands
+        first = top + np.argmax(water, axis=0)  # of the column: behind all islands
         behind = np.clip(2 * first - rows - 1, 0, self.height - 1).astype(np.int32)
         everywhere = np.isin(self.labels, FLAT)
         mirror = np.where(everywhere[mirror, np.arange(self.width)], behind, mirror)
@@ -199,7 +207,7 @@ class Picture:
         bank = self.focal * self.eye / np.maximum(shore - self.horizon, 1)             # depth of the shore
         # What stands near the shore is mirrored about it; what is far behind, about the horizon.
         mirror = np.where(seen < 3 * bank + 10, mirror, 2 * self.horizon - rows + 0.02 * self.height) + wave
-        mirror = np.abs(mirror)                                                        # beyond the upper edge: turn back
+        mirror = np.abs(mirror)  # beyond the upper edge: turn back
         aside = self.columns - 0.5 + tilt * rough * self.height * 0.03
         reflected = cv2.remap(self.image, aside.astype(np.float32), mirror.astype(np.float32), cv2.INTER_LINEAR,
                               borderMode=cv2.BORDER_REPLICATE)
@@ -227,7 +235,7 @@ class Picture:
         """A colour (3,) under the light, `shade` 0..1, seen through z metres of haze."""
         p = self.palette
         c = colour * (p.ambient + p.light * shade)
-        return c + self.fog(z) * (self.haze[int(np.clip(column, 0, self.width - 1))] - c)
+        return c + self.fog(z) * (self.haze[min(max(int(column), 0), self.width - 1)] - c)
 
     def stamp(self, kind, which, x, h, z, size, label, leaf, trunk=None, sink=0.02):
         """A sprite of `size` metres with its foot at world (x, h, z); leaf and trunk are colours (3,)."""
@@ -240,14 +248,18 @@ class Picture:
         a, b, c, d = max(0, y0), min(self.height, y0 + high), max(0, x0), min(self.width, x0 + wide)
         if a >= b or c >= d or high > 4 * self.height:
             return
+        region = (slice(a, b), slice(c, d))
+        visible = self.depth[region] > z * 0.985
+        if not visible.any():
+            return
         source = next((m for m in reversed(chain) if m.shape[0] >= high), chain[0])
-        drawing = cv2.resize(source, (wide, high), interpolation=cv2.INTER_AREA if high < source.shape[0] else cv2.INTER_LINEAR)
+        how = cv2.INTER_AREA if high < source.shape[0] else cv2.INTER_LINEAR
+        drawing = cv2.resize(source, (wide, high), interpolation=how)
         if self.palette.side > 0:
             drawing = drawing[:, ::-1]
         drawing = drawing[a - y0:b - y0, c - x0:d - x0]
-        region = (slice(a, b), slice(c, d))
-        alpha = drawing[..., 0] * (self.depth[region] > z * 0.985)
-        p, middle = self.palette, int(np.clip(column, 0, self.width - 1))
+        alpha = drawing[..., 0] * visible
+        p, middle = self.palette, min(max(int(column), 0), self.width - 1)
         part = drawing[..., 2:]
         colour = part * leaf + (1 - part) * (p.base[ID["earth"]] * 0.6 if trunk is None else trunk)
         colour = colour * (p.ambient + p.light * (1.1 * drawing[..., 1:2]))
@@ -270,7 +282,7 @@ class Picture:
         self.image[a:b, c:d] *= 1 - dark[..., None]
 
     def polygon(self, points, colour, label, z, shade=0.7, glow=False, solid=True):
-        """A flat polygon: points (n, 2) on the screen, z metres away; `glow` ignores the light, not `solid` keeps labels."""
+        """A flat polygon: points (n, 2) on the screen, z metres away. glow: unlit; not solid: labels stay."""
         points = np.asarray(points, np.float64)
         a, b = max(0, int(points[:, 1].min())), min(self.height, int(np.ceil(points[:, 1].max())) + 1)
         c, d = max(0, int(points[:, 0].min())), min(self.width, int(np.ceil(points[:, 0].max())) + 1)
@@ -294,4 +306,6 @@ class Picture:
         image = cv2.resize(self.image, (self.width // ratio, self.height // ratio), interpolation=cv2.INTER_AREA)
         image = np.clip(image, 0, 1)
         image = image + 0.28 * image * (1 - image) * (2 * image - 1) + 0.04 * image * (1 - image)
-        return np.round(image * 255).astype(np.uint8), np.ascontiguousarray(self.labels[ratio // 2::ratio, ratio // 2::ratio])
+        return np.round(image * 255).astype(np.uint8), np.ascontiguousarray(
+            self.labels[ratio // 2 :: ratio, ratio // 2 :: ratio]
+        )

@@ -15,9 +15,9 @@ def smoothstep(low, high, value):
     return t * t * (3 - 2 * t)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def table(kind):
-    """A seamless (1024, 1024) float32 table in 0..1: value (one octave), fbm (smooth to fine), ridge (mountain crests)."""
+    """A seamless (1024, 1024) float32 table in 0..1: value (one octave), fbm (coarse to fine) or ridge (crests)."""
     rng = np.random.default_rng(list(kind.encode()))
     total, weight, cells = np.zeros((SIZE, SIZE), np.float32), 1.0, CELLS[kind]
     carry = np.ones_like(total)
@@ -65,9 +65,9 @@ class Noise:
         return noise(self.kind, x, y * stretch, self.wavelength, self.offset)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def sprites(kind):
-    """Drawings of one kind as mip chains: lists of float32 (h, w, 3) = alpha, shade (lit from the left), leaf (0 = trunk)."""
+    """Six drawings of one kind, each a list of float32 (h, w, 3) of falling size: alpha, shade, leaf."""
     draw = {"conifer": _conifer, "broadleaf": _broadleaf, "bush": _bush, "stone": _stone, "tuft": _tuft,
             "palm": _palm}[kind]
     drawings = []
@@ -99,7 +99,11 @@ def _conifer(rng):
     edge = width * t ** 0.9 * (0.62 + 0.42 * saw) + 0.05 * (noise("value", x, y, 0.02, rng.random(2)) - 0.5)
     crown = ((np.abs(x + 0.015 * np.sin(9 * y)) < edge) & (y > 0.1)).astype(np.float32)
     trunk = ((np.abs(x) < 0.018) & (y <= 0.14)).astype(np.float32)
-    needles = noise("value", x, y - 0.5 * np.abs(x), 0.03, rng.random(2)) + noise("value", x * 2.5, y - np.abs(x), 0.012, rng.random(2)) - 1
+    needles = (
+        noise("value", x, y - 0.5 * np.abs(x), 0.03, rng.random(2))
+        + noise("value", x * 2.5, y - np.abs(x), 0.012, rng.random(2))
+        - 1
+    )
     shade = 0.55 - 0.6 * x / (width + 0.05) + 0.30 * (0.5 - saw) + 0.5 * needles
     return _join(np.maximum(crown, trunk), shade, crown)
 
@@ -115,7 +119,9 @@ def _blobs(rng, x, y, centre, radius, count, size):
     for cx, cy, r in sorted(spots, key=lambda spot: spot[1]):         # upper blobs in front catch the light
         d = np.hypot(x - cx, (y - cy) * 1.1) / r + 0.45 * rough
         inside = d < 1
-        shade[inside] = (0.5 - 0.42 * (x - cx) / r + 0.45 * (y - cy) / r + 0.55 * rough)[inside] + 0.35 * (cy - centre[1]) / radius[1]
+        shade[inside] = (0.5 - 0.42 * (x - cx) / r + 0.45 * (y - cy) / r + 0.55 * rough)[inside] + 0.35 * (
+            cy - centre[1]
+        ) / radius[1]
         alpha[inside] = 1
     return alpha, shade
 
@@ -138,10 +144,17 @@ def _stone(rng):
     x, y = _plane(1.5)
     angle = np.arctan2(y - 0.25, x)
     phase = rng.uniform(0, 6.3, 4)
-    radius = 0.52 + 0.07 * np.sin(2 * angle + phase[0]) + 0.05 * np.sin(3 * angle + phase[1]) + 0.03 * np.sin(7 * angle + phase[2])
+    radius = (
+        0.52
+        + 0.07 * np.sin(2 * angle + phase[0])
+        + 0.05 * np.sin(3 * angle + phase[1])
+        + 0.03 * np.sin(7 * angle + phase[2])
+    )
     d = np.hypot(x * 0.86, (y - 0.2) * 0.95) / radius
     facet = noise("value", x + 0.4 * y, y, 0.32, rng.random(2))
-    shade = 0.42 - 0.75 * x + 0.5 * (y - 0.3) + 0.6 * (facet - 0.5) + 0.4 * (noise("fbm", x, y, 0.5, rng.random(2)) - 0.5)
+    shade = (
+        0.42 - 0.75 * x + 0.5 * (y - 0.3) + 0.6 * (facet - 0.5) + 0.4 * (noise("fbm", x, y, 0.5, rng.random(2)) - 0.5)
+    )
     return _join((d < 1).astype(np.float32), shade, np.full_like(x, 1))
 
 
@@ -149,7 +162,12 @@ def _tuft(rng):
     x, y = _plane(1.2)
     alpha, shade = np.zeros_like(x), np.zeros_like(x)
     for _ in range(34):
-        foot, lean, height, thick = rng.uniform(-0.4, 0.4), rng.normal(0, 0.3), rng.uniform(0.4, 1), rng.uniform(0.012, 0.028)
+        foot, lean, height, thick = (
+            rng.uniform(-0.4, 0.4),
+            rng.normal(0, 0.3),
+            rng.uniform(0.4, 1),
+            rng.uniform(0.012, 0.028),
+        )
         blade = (np.abs(x - foot - lean * y ** 2) < thick * (1.1 - y / height)) & (y < height)
         alpha[blade], shade[blade] = 1, 0.35 + 0.6 * y[blade] + rng.uniform(-0.15, 0.15)
     return _join(alpha, shade, alpha)

@@ -1,7 +1,7 @@
 """Things that people build: houses, boats, bridges, fences; drawn as lit polygons in world coordinates (X, h, Z)."""
 import numpy as np
 
-from data.terrain import ID
+from data.scenery.terrain import ID
 
 ROOFS = np.float32([[.55, .25, .17], [.40, .22, .18], [.30, .32, .38], [.48, .36, .24], [.25, .30, .27]])
 
@@ -23,7 +23,9 @@ def house(pic, x, h, z, size, angle, roof, label=ID["house"], tower=False):
     pic.shadow(x, h, z, size * 1.9)
     sides = [((-1, -1), (1, -1), True), ((1, -1), (1, 1), False), ((1, 1), (-1, 1), True), ((-1, 1), (-1, -1), False)]
     near = z - size * 0.6
-    for (u0, v0), (u1, v1), is_long in sorted(sides, key=lambda s: -at((s[0][0] + s[1][0]) / 2, 0, (s[0][1] + s[1][1]) / 2)[2]):
+    for (u0, v0), (u1, v1), is_long in sorted(
+        sides, key=lambda s: -at((s[0][0] + s[1][0]) / 2, 0, (s[0][1] + s[1][1]) / 2)[2]
+    ):
         normal = at((u0 + u1) / 2, 0, (v0 + v1) / 2)[0] - x
         shade = np.clip(0.55 + 0.45 * p.side * np.sign(normal) * min(1, abs(normal) / size * 2), 0.15, 1)
         points = [at(u0, -0.6, v0), at(u1, -0.6, v1), at(u1, eaves, v1), at(u0, eaves, v0)]
@@ -35,8 +37,15 @@ def house(pic, x, h, z, size, angle, roof, label=ID["house"], tower=False):
             for level in ((0.35, 0.62, 0.85) if tower else (0.5,)):
                 a, b = (i + 0.32) / count, (i + 0.68) / count
                 door = is_long and not tower and i == 1
-                low, high = (0, 0.62) if door else (level - 0.07 if tower else level - 0.18, level + 0.07 if tower else level + 0.22)
-                quad = [at(u0 + (u1 - u0) * f, eaves * g, v0 + (v1 - v0) * f) for f, g in ((a, low), (b, low), (b, high), (a, high))]
+                low, high = (
+                    (0, 0.62)
+                    if door
+                    else (level - 0.07 if tower else level - 0.18, level + 0.07 if tower else level + 0.22)
+                )
+                quad = [
+                    at(u0 + (u1 - u0) * f, eaves * g, v0 + (v1 - v0) * f)
+                    for f, g in ((a, low), (b, low), (b, high), (a, high))
+                ]
                 lit = p.windows > 0.2 and not door and (i + roof + int(is_long)) % 3 != 0
                 colour = np.float32([1.0, .80, .42]) if lit else wall * (0.45 if door else 0.30)
                 pic.world_polygon(quad, colour, label, near, shade, glow=lit)
@@ -48,10 +57,26 @@ def house(pic, x, h, z, size, angle, roof, label=ID["house"], tower=False):
             pic.world_polygon([corners[i], corners[(i + 1) % 4], top], cover, label, near, shade)
         return
     for v in sorted((-1, 1), key=lambda v: -at(0, 0, v)[2]):
-        slope = [at(-over, eaves * 0.93, v * over), at(over, eaves * 0.93, v * over), at(over, ridge, 0), at(-over, ridge, 0)]
+        slope = [
+            at(-over, eaves * 0.93, v * over),
+            at(over, eaves * 0.93, v * over),
+            at(over, ridge, 0),
+            at(-over, ridge, 0),
+        ]
         normal = at(0, 0, v)[0] - x
-        pic.world_polygon(slope, cover, label, near, np.clip(0.72 + 0.4 * p.side * np.sign(normal) * min(1, abs(normal) / size * 3), .2, 1.1))
-    chimney = [at(0.5, ridge * 0.8, 0.2), at(0.68, ridge * 0.8, 0.2), at(0.68, ridge * 1.16, 0.2), at(0.5, ridge * 1.16, 0.2)]
+        pic.world_polygon(
+            slope,
+            cover,
+            label,
+            near,
+            np.clip(0.72 + 0.4 * p.side * np.sign(normal) * min(1, abs(normal) / size * 3), 0.2, 1.1),
+        )
+    chimney = [
+        at(0.5, ridge * 0.8, 0.2),
+        at(0.68, ridge * 0.8, 0.2),
+        at(0.68, ridge * 1.16, 0.2),
+        at(0.5, ridge * 1.16, 0.2),
+    ]
     pic.world_polygon(chimney, wall * 0.6, label, near, 0.7)
 
 
@@ -66,15 +91,40 @@ def fence(pic, posts, height, label=ID["fence"]):
         if label == ID["wall"]:
             for i, (low, high) in enumerate(((-0.3, 0.4), (0.4, 0.75), (0.75, 1.0))):
                 stone = colour * (0.82 + 0.3 * ((x0 * 7.3 + i * 0.37) % 1))
-                pic.world_polygon([(x0, h0 + low * height, z0), (x1, h1 + low * height, z1), (x1, h1 + high * height, z1),
-                                   (x0, h0 + high * height, z0)], stone, label, z, 0.6 + 0.15 * i)
+                pic.world_polygon(
+                    [
+                        (x0, h0 + low * height, z0),
+                        (x1, h1 + low * height, z1),
+                        (x1, h1 + high * height, z1),
+                        (x0, h0 + high * height, z0),
+                    ],
+                    stone,
+                    label,
+                    z,
+                    0.6 + 0.15 * i,
+                )
             continue
         for level in (0.45, 0.85):
-            pic.world_polygon([(x0, h0 + (level - 0.05) * height, z0), (x1, h1 + (level - 0.05) * height, z1),
-                               (x1, h1 + (level + 0.05) * height, z1), (x0, h0 + (level + 0.05) * height, z0)], colour, label, z, 0.8)
+            pic.world_polygon(
+                [
+                    (x0, h0 + (level - 0.05) * height, z0),
+                    (x1, h1 + (level - 0.05) * height, z1),
+                    (x1, h1 + (level + 0.05) * height, z1),
+                    (x0, h0 + (level + 0.05) * height, z0),
+                ],
+                colour,
+                label,
+                z,
+                0.8,
+            )
         w = 0.06 * height
-        pic.world_polygon([(x0 - w, h0 - 0.1, z0), (x0 + w, h0 - 0.1, z0), (x0 + w, h0 + height, z0), (x0 - w, h0 + height, z0)],
-                          colour * 0.9, label, z0, 0.65)
+        pic.world_polygon(
+            [(x0 - w, h0 - 0.1, z0), (x0 + w, h0 - 0.1, z0), (x0 + w, h0 + height, z0), (x0 - w, h0 + height, z0)],
+            colour * 0.9,
+            label,
+            z0,
+            0.65,
+        )
 
 
 def sailboat(pic, x, z, size, lean, which):
@@ -86,8 +136,13 @@ def sailboat(pic, x, z, size, lean, which):
         def at(u, v):
             column, row = pic.project(x + (u + lean * v) * size, 0, z)
             return column, row - flip * v * size * pic.focal / z
-        parts = [([(-.5, .16), (.55, .18), (.4, 0), (-.4, 0)], hull, .7), ([(.0, .2), (.03, .2), (.03, 1.5), (.0, 1.5)], hull * .4, .5),
-                 ([(-.42, .26), (-.02, .26), (-.02, 1.45)], sail, .75), ([(.05, .24), (.48, .24), (.05, 1.3)], sail, 1.0)]
+
+        parts = [
+            ([(-0.5, 0.16), (0.55, 0.18), (0.4, 0), (-0.4, 0)], hull, 0.7),
+            ([(0.0, 0.2), (0.03, 0.2), (0.03, 1.5), (0.0, 1.5)], hull * 0.4, 0.5),
+            ([(-0.42, 0.26), (-0.02, 0.26), (-0.02, 1.45)], sail, 0.75),
+            ([(0.05, 0.24), (0.48, 0.24), (0.05, 1.3)], sail, 1.0),
+        ]
         for points, colour, shade in parts:
             if strength:
                 pic.polygon([at(*q) for q in points], colour, ID["boat"], z, shade)
@@ -111,8 +166,18 @@ def rowboat(pic, x, h, z, size):
     hull, rim = pic.palette.base[ID["boat"]], pic.palette.alt[ID["boat"]]
     pic.world_polygon([(x - .5 * size, h + .30 * size, z), (x + .5 * size, h + .30 * size, z), (x + .32 * size, h, z),
                        (x - .34 * size, h, z)], hull, ID["boat"], z, 0.7)
-    pic.world_polygon([(x - .52 * size, h + .33 * size, z), (x + .53 * size, h + .34 * size, z), (x + .48 * size, h + .25 * size, z),
-                       (x - .48 * size, h + .25 * size, z)], rim, ID["boat"], z, 0.9)
+    pic.world_polygon(
+        [
+            (x - 0.52 * size, h + 0.33 * size, z),
+            (x + 0.53 * size, h + 0.34 * size, z),
+            (x + 0.48 * size, h + 0.25 * size, z),
+            (x - 0.48 * size, h + 0.25 * size, z),
+        ],
+        rim,
+        ID["boat"],
+        z,
+        0.9,
+    )
 
 
 def ship(pic, x, z, size):
@@ -121,8 +186,18 @@ def ship(pic, x, z, size):
     boxes = [(-.5, .5, 0, .10, hull, .6), (-.42, -.22, .10, .26, deck, .9), (-.36, -.30, .26, .34, hull, .7),
              (-.15, .05, .10, .15, hull * .6 + [.3, .1, .05], .8), (.1, .34, .10, .16, hull * .5 + [.3, .2, .05], .8)]
     for a, b, low, high, colour, shade in boxes:
-        pic.world_polygon([(x + a * size, low * size, z), (x + b * size, low * size, z), (x + b * size * 1.02, high * size, z),
-                           (x + a * size, high * size, z)], colour, ID["ship"], z, shade)
+        pic.world_polygon(
+            [
+                (x + a * size, low * size, z),
+                (x + b * size, low * size, z),
+                (x + b * size * 1.02, high * size, z),
+                (x + a * size, high * size, z),
+            ],
+            colour,
+            ID["ship"],
+            z,
+            shade,
+        )
 
 
 def person(pic, x, h, z, which):
@@ -132,8 +207,13 @@ def person(pic, x, h, z, which):
     parts = [((-.2, .2), (0, .85), coat * .55), ((-.26, .26), (.8, 1.45), coat), ((-.12, .12), (1.48, 1.75), skin)]
     pic.shadow(x, h, z, 1.0)
     for (a, b), (low, high), colour in parts:
-        pic.world_polygon([(x + a, h + low, z), (x + b, h + low, z), (x + b * .8, h + high, z), (x + a * .8, h + high, z)], colour,
-                          ID["person"], z, 0.8)
+        pic.world_polygon(
+            [(x + a, h + low, z), (x + b, h + low, z), (x + b * 0.8, h + high, z), (x + a * 0.8, h + high, z)],
+            colour,
+            ID["person"],
+            z,
+            0.8,
+        )
 
 
 def bridge(pic, x0, x1, h, z, arches):
@@ -158,7 +238,13 @@ def bridge(pic, x0, x1, h, z, arches):
         band = [*(deck + (0, low + thick, 0)), *(deck + (0, low, 0))[::-1]]
         pic.world_polygon(band, colour, ID["bridge" if low == 0 else "railing"], z, 0.9)
     for q in deck[::2]:
-        pic.world_polygon([q + (-.08, .4, 0), q + (.08, .4, 0), q + (.08, .85, 0), q + (-.08, .85, 0)], stone, ID["railing"], z, 0.6)
+        pic.world_polygon(
+            [q + (-0.08, 0.4, 0), q + (0.08, 0.4, 0), q + (0.08, 0.85, 0), q + (-0.08, 0.85, 0)],
+            stone,
+            ID["railing"],
+            z,
+            0.6,
+        )
 
 
 def pier(pic, x, z0, z1, width, h=0.7):
@@ -173,8 +259,13 @@ def pier(pic, x, z0, z1, width, h=0.7):
         for k in range(3):
             a, b = z - k * 0.53, z - (k + 1) * 0.53 + 0.05
             shade = 0.75 + 0.25 * ((i * 3 + k) * 0.618 % 1)
-            pic.world_polygon([(x - width / 2, h, a), (x + width / 2, h, a), (x + width / 2, h, b), (x - width / 2, h, b)], colour,
-                              ID["pier"], b, shade)
+            pic.world_polygon(
+                [(x - width / 2, h, a), (x + width / 2, h, a), (x + width / 2, h, b), (x - width / 2, h, b)],
+                colour,
+                ID["pier"],
+                b,
+                shade,
+            )
 
 
 def lighthouse(pic, x, h, z, size):
@@ -182,12 +273,32 @@ def lighthouse(pic, x, h, z, size):
     for i in range(5):
         low, high, w = i * 0.18, (i + 1) * 0.18, 0.13 - 0.012 * i
         colour = np.float32([.9, .89, .86]) if i % 2 else np.float32([.72, .2, .16])
-        pic.world_polygon([(x - w * size, h + low * size - .5, z), (x + w * size, h + low * size - .5, z),
-                           (x + (w - .012) * size, h + high * size, z), (x - (w - .012) * size, h + high * size, z)], colour,
-                          ID["building"], z, 0.8)
+        pic.world_polygon(
+            [
+                (x - w * size, h + low * size - 0.5, z),
+                (x + w * size, h + low * size - 0.5, z),
+                (x + (w - 0.012) * size, h + high * size, z),
+                (x - (w - 0.012) * size, h + high * size, z),
+            ],
+            colour,
+            ID["building"],
+            z,
+            0.8,
+        )
     glow = pic.palette.windows > 0.2
     lamp = np.float32([1, .9, .6]) if glow else np.float32([.35, .4, .45])
-    pic.world_polygon([(x - .05 * size, h + .9 * size, z), (x + .05 * size, h + .9 * size, z), (x + .05 * size, h + size, z),
-                       (x - .05 * size, h + size, z)], lamp, ID["building"], z, 0.9, glow=glow)
+    pic.world_polygon(
+        [
+            (x - 0.05 * size, h + 0.9 * size, z),
+            (x + 0.05 * size, h + 0.9 * size, z),
+            (x + 0.05 * size, h + size, z),
+            (x - 0.05 * size, h + size, z),
+        ],
+        lamp,
+        ID["building"],
+        z,
+        0.9,
+        glow=glow,
+    )
     pic.world_polygon([(x - .07 * size, h + size, z), (x + .07 * size, h + size, z), (x, h + 1.08 * size, z)],
                       np.float32([.3, .12, .1]), ID["building"], z, 0.8)

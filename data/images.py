@@ -1,0 +1,119 @@
+"""Single image and mask files: whatever a picture's mode and size, read as RGB; masks as ids; broken files named."""
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from runtime.errors import UserError
+
+CLASS_COUNT = 29
+GREY16 = ("I", "I;16", "I;16L", "I;16B", "I;16N")             # Pillow's names for grey PNG files of 16 bits
+MODES = {"P": "a palette", "PA": "a palette", "RGB": "colour", "RGBA": "colour with transparency",
+               "1": "black and white of 1 bit", "LA": "grey with transparency"}
+
+
+def read_image(path, height, width):
+    """The picture in a file as uint8 (height, width, 3) RGB.
+
+    Grey, palette, CMYK and 16-bit grey pictures become RGB, transparent ones lie on white, and the camera's orientation
+    is applied. A picture of another size is scaled (Lanczos) to cover height x width, then cut to its middle; one of
+    this size is left as it is. Raises UserError for a file that is not a whole picture.
+    """
+    picture = _rgb(_load(path, upright=True), path)
+    if picture.size != (width, height):
+        scale = min(picture.width / width, picture.height / height)   # picture pixels per pixel asked for
+        left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
+        right, bottom = min(picture.width, left + width * scale), min(picture.height, top + height * scale)
+        box = max(0, left), max(0, top), right, bottom
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    return np.asarray(picture)
+
+
+def read_labels(path, height, width):
+    """The class ids in a mask file as uint8 (height, width), scaled from the file's own size to the nearest pixel.
+
+    For a 512x384 mask at 96x128 that is the pixel (4 i + 2, 4 j + 2), as in the published code.
+    Raises UserError for a file that is not a grey mask of ids 0 to 28.
+    """
+    ids = _ids(path)
+    problem = _id_problem(ids, path)
+    if problem:
+        raise UserError(problem)
+    mask = Image.fromarray(ids.astype(np.uint8))
+    return np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
+
+
+def image_problem(path):
+    """One line that says why read_image cannot read a file, or None."""
+    try:
+        _rgb(_load(path, upright=True), path)
+    except UserError as error:
+        return error.problems[0]
+    return None
+
+
+def mask_problem(path, height, width):
+    """One line that says what is wrong with a mask for images of height x width, or None. Its size may differ."""
+    try:
+        ids = _ids(path)
+    except UserError as error:
+        return error.problems[0]
+    problem = _id_problem(ids, path)
+    if problem:
+        return problem
+    rows, columns = ids.shape
+    if abs(columns - rows * width / height) > 1 and abs(rows - columns * height / width) > 1:
+        shape = np.gcd(width, height)
+        return (f"{path}: found a mask of {columns}x{rows} pixels, expected {width}x{height} "
+                f"or another size of shape {width // shape}:{height // shape}")
+    return None
+
+
+def _load(path, upright=False):
+    """A decoded picture. Raises UserError for a missing, foreign or truncated file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                            # Pillow's remarks on odd but readable files
+            with Image.open(path) as picture:
+                picture.load()                                         # reads to the end: truncated files stop here
+                return ImageOps.exif_transpose(picture) if upright else picture.copy()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, expected an image") from None
+    except Exception as error:                                         # a decoder may raise anything on broken bytes
+        reason = str(error).split("/")[0].strip(" '\"") or type(error).__name__
+        raise UserError(f"{path}: found a file that cannot be read ({reason}), expected a whole image") from None
+
+
+def _rgb(picture, path):
+    if picture.mode in GREY16:
+        grey = np.asarray(picture).astype(np.float64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise UserError(f"{path}: found grey values {grey.min():.0f} to {grey.max():.0f}, expected 0 to 65535")
+        return Image.fromarray(np.round(grey / 257).astype(np.uint8)).convert("RGB")   # 65535 is white
+    if picture.mode == "F":
+        raise UserError(f"{path}: found an image of real numbers (mode F), expected 8 or 16 bits per channel")
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _ids(path):
+    """A mask's ids, integers (H, W), of the file's own size."""
+    picture = _load(path)
+    if picture.mode != "L" and picture.mode not in GREY16:
+        what = MODES.get(picture.mode, "another kind of picture")
+        raise UserError(f"{path}: found {what} (mode {picture.mode}), "
+                        f"expected a grey mask of class ids 0 to {CLASS_COUNT - 1}")
+    return np.asarray(picture)
+
+
+def _id_problem(ids, path):
+    wrong = ids[(ids >= CLASS_COUNT) | (ids < 0)]
+    if not len(wrong):
+        return None
+    found = np.unique(wrong)
+    shown = ", ".join(str(int(v)) for v in found[:5]) + (", ..." if len(found) > 5 else "")
+    id_, pixel = "ids" if len(found) > 1 else "id", "pixels" if len(wrong) > 1 else "pixel"
+    return f"{path}: found class {id_} {shown} in {len(wrong)} {pixel}, expected 0 to {CLASS_COUNT - 1}"

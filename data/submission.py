@@ -1,0 +1,118 @@
+"""The results folder of one sampling run: an image per mask, manifest.json, result.zip, each whole or absent.
+
+The manifest records everything a picture depends on. A second call with the same settings goes on with what is missing;
+one with other settings stops and says what differs.
+"""
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from runtime.errors import RunError, UserError
+from runtime.files import replacing, sha256, write_json
+
+MANIFEST, ARCHIVE = "manifest.json", "result.zip"
+
+
+class Submission:
+    """folder: results/; settings: {name: value} that every image depends on; inputs: {mask name: hash}."""
+
+    def __init__(self, folder, settings, inputs, height, width, quality, overwrite=False):
+        self.folder, self.size, self.quality = Path(folder), (width, height), quality
+        self.settings, self.inputs = {**settings, "jpeg_quality": quality}, inputs
+        manifest, problems = self.folder / MANIFEST, []
+        if manifest.exists() and not overwrite:
+            old = read_manifest(manifest)
+            problems = self.differences(old)
+            self.inputs = {**old["inputs"], **inputs}
+        elif not manifest.exists() and not overwrite and self.folder.is_dir() and any(self.folder.glob("*.jpg")):
+            problems = [f"{self.folder}: holds images but no {MANIFEST}, expected an empty folder or one of this command; "
+                        "--overwrite replaces what is there"]
+        if problems:
+            raise UserError(problems)
+        if overwrite and self.folder.is_dir():
+            for path in (*self.folder.glob("*.jpg"), manifest, self.folder / ARCHIVE):
+                path.unlink(missing_ok=True)
+        write_json(manifest, {"settings": self.settings, "inputs": self.inputs})
+
+    def differences(self, old):
+        """A line for everything that differs from the run this folder holds."""
+        lines = []
+        for name in sorted(set(self.settings) | set(old["settings"])):
+            before, now = old["settings"].get(name), self.settings.get(name)
+            if before != now:
+                lines.append(f"{self.folder}: {name} was {short(before)}, now {short(now)}; expected the run this folder "
+                             "holds; another --output_path keeps both, --overwrite replaces it")
+        return lines + [f"{self.folder}: {name}: the mask or its reference is not the one this folder was made with"
+                        for name, code in self.inputs.items() if old["inputs"].get(name, code) != code]
+
+    def path(self, stem):
+        """Where the image of a mask is."""
+        return self.folder / f"{stem}.jpg"
+
+    def has(self, stem):
+        """Whether the image of a mask is there and decodes at the right size."""
+        return self.problem(stem) is None
+
+    def problem(self, stem):
+        """What is wrong with the image of a mask, one line; None when it is valid."""
+        path = self.path(stem)
+        if not path.is_file():
+            return f"{path}: missing"
+        try:
+            with Image.open(path) as image:
+                image.load()
+                if image.size != self.size or image.mode != "RGB" or image.format != "JPEG":
+                    return (f"{path}: found {image.format} {image.mode} {image.width}x{image.height}, "
+                            f"expected JPEG RGB {self.size[0]}x{self.size[1]}")
+        except (OSError, SyntaxError, ValueError) as error:
+            return f"{path}: does not decode ({error})"
+        return None
+
+    def write(self, stem, image):
+        """Writes one image, uint8 (H, W, 3), without halving the resolution of its colours."""
+        assert image.dtype == np.uint8 and image.shape == (self.size[1], self.size[0], 3), (image.dtype, image.shape)
+        with replacing(self.path(stem)) as temporary:
+            Image.fromarray(image).save(temporary, format="JPEG", quality=self.quality, subsampling=0)
+
+    def finish(self, stems):
+        """Checks every image, packs result.zip with exactly these, flat, and checks that too. Raises RunError."""
+        problems = [problem for problem in map(self.problem, stems) if problem]
+        if problems:
+            raise RunError("; ".join(problems[:5]) + f" ({len(problems)} of {len(stems)} images)")
+        archive = self.folder / ARCHIVE
+        with replacing(archive) as temporary:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as stream:  # JPEG does not compress further
+                for stem in stems:
+                    # A fixed date: the same images make the same bytes.
+                    info = zipfile.ZipInfo(f"{stem}.jpg", date_time=(1980, 1, 1, 0, 0, 0))
+                    info.external_attr = 0o644 << 16
+                    stream.writestr(info, self.path(stem).read_bytes())
+        with zipfile.ZipFile(archive) as stream:
+            if stream.testzip() is not None or sorted(stream.namelist()) != sorted(f"{stem}.jpg" for stem in stems):
+                raise RunError(f"{archive}: does not hold the {len(stems)} images it was made of; is the disk full?")
+        return archive
+
+
+def input_hash(case):
+    """One hash of a mask and its reference."""
+    return sha256(case.mask)[:32] + sha256(case.reference)[:32]
+
+
+def read_manifest(path):
+    """A manifest as {"settings", "inputs"}; UserError when it is not one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value["settings"], dict) and isinstance(value["inputs"], dict):
+            return value
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UserError(f"{path}: not a manifest of this command; --overwrite replaces the folder's images")
+
+
+def short(value):
+    """A value in at most 100 characters."""
+    text = json.dumps(value)
+    return text if len(text) <= 100 else text[:97] + "..."

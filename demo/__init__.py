@@ -1,0 +1,1 @@
+"""The whole picture in miniature, on the CPU, with synthetic landscapes."""

@@ -1,0 +1,105 @@
+"""Paints every mask in the style of its reference (Algorithm 2) and packs the submission."""
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import UserError, run_script
+
+EXAMPLES = """examples:
+  python test.py --input_path TEST --img_path TRAIN --output_path ./results
+  python test.py --input_path TEST --img_path TRAIN --checkpoint runs/try/checkpoints/ensemble.safetensors --limit 4
+  python test.py --input_path TEST --img_path TRAIN --config iidm_paper --output_path ./results-paper
+
+--input_path holds val_*_labels*/ (or labels/, or is that folder) and label_to_img.json; --img_path holds imgs/ or is it.
+One <mask stem>.jpg per mask, result.zip with the same files, contact_sheet.png. Stopped and started again it goes on."""
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="test.py", description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input_path", required=True, metavar="TEST", help="masks and label_to_img.json")
+    parser.add_argument("--img_path", required=True, metavar="TRAIN", help="the reference images")
+    parser.add_argument("--output_path", default="./results", help="folder of the images (default: ./results)")
+    parser.add_argument("--checkpoint", help="U-Net weights (default: checkpoints/iidm.safetensors, else the newest run's)")
+    parser.add_argument("--weights", default="ema", choices=["ema", "raw"], help="which set of a training checkpoint")
+    parser.add_argument("--autoencoder", metavar="FILE", help="its weights (default: the path in the checkpoint's config)")
+    parser.add_argument("--config", help="a yaml whose `sampling` and `output` are used instead of the checkpoint's")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides an option; repeatable")
+    parser.add_argument("--rounds", type=int, help="only the first so many rounds")
+    parser.add_argument("--seed", type=int, help="of the noise (default: sampling.seed)")
+    parser.add_argument("--batch_size", type=int, help="masks at a time; does not change the images (default: the config's)")
+    parser.add_argument("--limit", type=int, help="only the first so many masks, by name")
+    parser.add_argument("--overwrite", action="store_true", help="replace what another run left in --output_path")
+    return parser.parse_args(argv)
+
+
+def overrides(args):
+    """--set and the options that stand for one."""
+    short = {"sampling.seed": args.seed, "sampling.batch_size": args.batch_size, "autoencoder.path": args.autoencoder}
+    for name in ("rounds", "limit"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UserError(f"--{name} is {getattr(args, name)}, expected at least 1")
+    return args.set + [f"{name}={value}" for name, value in short.items() if value is not None]
+
+
+def main(argv):
+    args = parse(argv)
+    given = overrides(args)
+    from data.landscape import check_test, find_test, read_image, read_labels
+    from data.submission import Submission, input_hash
+    cases = find_test(args.input_path, args.img_path)[:args.limit]
+
+    from configs.schema import config_dict
+    from ldm.algorithm2 import evaluations, steps_taken, synthesise
+    from metrics.style import style_similarity
+    from runtime import pictures
+    from runtime.backend import DEVICE
+    from runtime.log import bar
+    from stages.sampling import find_checkpoint, load_networks, settings
+    checkpoint = find_checkpoint(args.checkpoint)
+    config, header = settings(checkpoint, args.config, given)
+    config.sampling.rounds = config.sampling.rounds[:args.rounds]
+    check_test(cases, config.data)
+    height, width, factor = config.data.height, config.data.width, config.autoencoder.factor
+    encode, decode, model, schedule, hashes = load_networks(config, checkpoint, header, args.weights)
+
+    sampling = config_dict(config)["sampling"]
+    batch_size = sampling.pop("batch_size")  # the one option that the images do not depend on
+    results = Submission(args.output_path, {"weights": hashes, "sampling": sampling}, {c.name: input_hash(c) for c in cases},
+                         height, width, config.output.jpeg_quality, args.overwrite)
+    missing = [case for case in cases if not results.has(case.stem)]
+    steps = sum(steps_taken(round_) for round_ in config.sampling.rounds)
+    print(f"{checkpoint} at step {header.step} on the {DEVICE}: {len(missing)} of {len(cases)} images to paint, {steps} steps "
+          f"and {evaluations(config.sampling)} network evaluations each", flush=True)
+
+    start = time.monotonic()
+    with bar(total=len(missing) * steps, label="sampling", unit="step") as progress:
+        for first in range(0, len(missing), batch_size):
+            batch = missing[first:first + batch_size]
+            references = np.stack([read_image(case.reference, height, width) for case in batch])
+            labels = np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch])
+            images, _ = synthesise(encode, decode, model, references, labels, [case.stem for case in batch], config.sampling,
+                                   schedule, config.unet.latent_channels, progress=lambda: progress.update(len(batch)))
+            for case, image in zip(batch, images):
+                results.write(case.stem, image)
+    taken = time.monotonic() - start
+
+    archive = results.finish([case.stem for case in cases])
+    shown = cases[:8]
+    rows, similarity = [], []
+    for case in cases:
+        image, reference = (read_image(path, height, width) for path in (results.path(case.stem), case.reference))
+        similarity.append(style_similarity(image, reference))
+        if case in shown:
+            rows.append([pictures.colour_labels(read_labels(case.mask, height, width)), reference, image])
+    pictures.save(Path(args.output_path) / "contact_sheet.png", pictures.grid(rows, captions=["mask", "reference", "result"]))
+    if missing:
+        print(f"{len(missing)} images in {taken:.0f} s, {taken / len(missing):.2f} s each")
+    print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; "
+          f"style similarity S {100 * np.mean(similarity):.2f} %")
+
+
+if __name__ == "__main__":
+    run_script(main)

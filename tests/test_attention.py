@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from models.kernels.attention import attention, attention_reference
+from runtime.backend import jt
+from tests.helpers import on_cpu, slopes
+
+IMPLS = ["kernel", "reference"]
+
+
+def oracle(qkv, heads):
+    """softmax(q^T k / sqrt(D)) applied to v, float64; qkv (B, heads * 3 * D, L)."""
+    batch, channels, length = qkv.shape
+    q, k, v = qkv.astype(np.float64).reshape(batch, heads, 3, -1, length).transpose(2, 0, 1, 3, 4)
+    scores = q.swapaxes(2, 3) @ k / np.sqrt(q.shape[2])                             # (B, h, L, L)
+    p = np.exp(scores - scores.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    return (v @ p.swapaxes(2, 3)).reshape(batch, channels // 3, length)
+
+
+def with_gradient(qkv, heads, impl, weight):
+    """out and the gradient of (out * weight).sum(), as arrays."""
+    given = jt.array(qkv)
+    out = attention(given, heads, impl)
+    return out.numpy(), jt.grad((out * jt.array(weight)).sum(), given).numpy()
+
+
+def draw(rng, batch, heads, width, length):
+    """qkv and a weight of the result's shape."""
+    return (rng.standard_normal((batch, heads * 3 * width, length), dtype=np.float32),
+            rng.standard_normal((batch, heads * width, length), dtype=np.float32))
+
+
+@pytest.mark.parametrize("length", [1, 7, 130])
+@pytest.mark.parametrize("heads, width", [(1, 6), (3, 5)])
+@pytest.mark.parametrize("impl", IMPLS)
+@on_cpu
+def test_values_and_gradient_follow_the_definition(rng, impl, heads, width, length):
+    qkv, weight = draw(rng, 2, heads, width, length)
+    out, gradient = with_gradient(qkv, heads, impl, weight)
+    np.testing.assert_allclose(out, oracle(qkv, heads), atol=1e-5)
+    exact = qkv.astype(np.float64)
+    positions = rng.permutation(exact.size)[:60]
+    expected = slopes(lambda: (oracle(exact, heads) * weight).sum(), exact, positions)
+    np.testing.assert_allclose(gradient.reshape(-1)[positions], expected, rtol=1e-4, atol=2e-5)
+
+
+@on_cpu
+def test_the_reference_is_the_same_in_blocks_of_queries(rng):
+    qkv, _ = draw(rng, 2, 3, 5, 16)
+    np.testing.assert_allclose(attention_reference(jt.array(qkv), 3, block=7).numpy(), oracle(qkv, 3), atol=1e-5)
+
+
+@on_cpu
+def test_the_kernel_is_right_beyond_one_block_of_queries(rng):
+    length = 3000                                            # a block holds 8 Mi scores: 2796 queries, then 204
+    qkv, weight = draw(rng, 1, 1, 2, length)
+    out, gradient = with_gradient(qkv, 1, "kernel", weight)
+    exact = qkv.astype(np.float64)
+    np.testing.assert_allclose(out, oracle(exact, 1), atol=1e-5)
+    assert np.abs(out[..., 2796:]).max() > 0.01
+    for part in range(3):                                    # q, k and v, each along a random direction
+        direction = np.zeros_like(exact)
+        direction[:, 2 * part:2 * part + 2] = rng.standard_normal((1, 2, length))
+        moved = lambda h: (oracle(exact + h * direction, 1) * weight).sum()
+        np.testing.assert_allclose((gradient * direction).sum(), (moved(1e-5) - moved(-1e-5)) / 2e-5, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("heads, width", [(1, 6), (3, 5)])
+@on_cpu
+def test_a_sample_does_not_depend_on_its_batch(rng, heads, width):
+    qkv, weight = draw(rng, 3, heads, width, 130)
+    together, gradient = with_gradient(qkv, heads, "kernel", weight)
+    for i in range(3):
+        alone, own = with_gradient(qkv[i:i + 1], heads, "kernel", weight[i:i + 1])
+        np.testing.assert_array_equal(alone, together[i:i + 1])
+        np.testing.assert_array_equal(own, gradient[i:i + 1])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@on_cpu
+def test_scores_far_beyond_the_range_of_exp_give_the_same_answer(rng, impl):
+    qkv, weight = draw(rng, 2, 3, 5, 7)
+    qkv.reshape(2, 3, 3, 5, 7)[:, :, :2] *= 30               # q and k: scores of a thousand; exp overflows at 89
+    out, gradient = with_gradient(qkv, 3, impl, weight)
+    np.testing.assert_allclose(out, oracle(qkv, 3), atol=5e-3)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("shape, heads", [((2, 30, 4, 4), 2), ((2, 30), 2), ((2, 30, 4), 4)])
+def test_wrong_shapes_are_errors(shape, heads):
+    with pytest.raises(ValueError, match=f"with {heads} heads, got"):
+        attention(jt.zeros(shape), heads)
+
+
+def test_an_unknown_implementation_is_an_error():
+    with pytest.raises(ValueError, match="impl is 'cuda', expected auto, kernel or reference"):
+        attention(jt.zeros((1, 3, 4)), 1, impl="cuda")

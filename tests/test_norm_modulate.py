@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from models.kernels.norm_modulate import norm_modulate
+from runtime.backend import jt
+from tests.helpers import normalise, on_cpu, silu, slopes
+
+EPS = 1e-5
+NAMES = ("x", "gamma", "beta", "scale", "shift")
+
+
+def draw(rng, shape, maps, timestep, mean=0.0):
+    """Arguments of norm_modulate as float32 arrays."""
+    modulation = shape if maps else shape[1:2]
+    arrays = {"x": mean + rng.standard_normal(shape), "gamma": 0.5 * rng.standard_normal(modulation) + (not maps),
+              "beta": rng.standard_normal(modulation)}
+    if timestep:
+        arrays.update(scale=0.5 * rng.standard_normal(shape[:2]), shift=rng.standard_normal(shape[:2]))
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def oracle(groups, act, x, gamma, beta, scale=None, shift=None):
+    """The definition, float64."""
+    wide = lambda a: a[..., None, None]
+    h = normalise(x, groups, EPS)
+    h = h * (1 + gamma) + beta if gamma.ndim == 4 else h * wide(gamma) + wide(beta)
+    if scale is not None:
+        h = h * (1 + wide(scale)) + wide(shift)
+    return silu(h) if act else h
+
+
+def with_gradients(arrays, groups, act, impl, weight):
+    """y and the gradients of (y * weight).sum(), as arrays."""
+    given = {name: jt.array(array) for name, array in arrays.items()}
+    y = norm_modulate(groups=groups, eps=EPS, act=act, impl=impl, **given)
+    gradients = jt.grad((y * jt.array(weight)).sum(), list(given.values()))
+    return y.numpy(), {name: g.numpy() for name, g in zip(given, gradients)}
+
+
+# The reference is one chain of operators, compiled anew for each case: its two ends will do.
+CASES = [("kernel", maps, timestep, act) for maps in (False, True) for timestep in (False, True) for act in (False, True)]
+CASES += [("reference", False, False, False), ("reference", True, True, True)]
+
+
+@pytest.mark.parametrize("shape, groups", [((2, 6, 3, 5), 3), ((1, 4, 37, 61), 2)])
+@pytest.mark.parametrize("impl, maps, timestep, act", CASES)
+@on_cpu
+def test_values_and_every_gradient_follow_the_definition(rng, impl, maps, timestep, act, shape, groups):
+    arrays, weight = draw(rng, shape, maps, timestep), rng.standard_normal(shape).astype(np.float32)
+    y, gradients = with_gradients(arrays, groups, act, impl, weight)
+    exact = {name: array.astype(np.float64) for name, array in arrays.items()}
+    np.testing.assert_allclose(y, oracle(groups, act, **exact), atol=2e-5)
+    assert list(gradients) == list(NAMES[:len(arrays)])
+    for name, array in exact.items():
+        positions = rng.permutation(array.size)[:40]
+        expected = slopes(lambda: (oracle(groups, act, **exact) * weight).sum(), array, positions)
+        found = gradients[name].reshape(-1)[positions]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=3e-5 * np.abs(expected).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("impl", ["kernel", "reference"])
+@on_cpu
+def test_a_mean_far_from_zero_does_not_cancel(rng, impl):
+    shape, groups, tolerance = (2, 6, 37, 61), 3, 2e-3
+    arrays = draw(rng, shape, False, False, mean=1e3)
+    weight = rng.standard_normal(shape).astype(np.float32)
+    y, gradients = with_gradients(arrays, groups, False, impl, weight)
+    exact = {name: array.astype(np.float64) for name, array in arrays.items()}
+    expected = oracle(groups, False, **exact)
+    np.testing.assert_allclose(y, expected, atol=tolerance)
+    positions = rng.permutation(exact["x"].size)[:40]
+    slope = slopes(lambda: (oracle(groups, False, **exact) * weight).sum(), exact["x"], positions, h=1e-4)
+    np.testing.assert_allclose(gradients["x"].reshape(-1)[positions], slope, atol=1e-2)
+
+    # The same numbers are beyond E[x^2] - E[x]^2 in float32: the test would notice it.
+    h = arrays["x"].reshape(2, groups, -1)
+    variance = (h * h).mean(2, keepdims=True) - h.mean(2, keepdims=True) ** 2
+    naive = ((h - h.mean(2, keepdims=True)) / np.sqrt(np.maximum(variance, 0) + EPS)).reshape(shape)
+    naive = naive * arrays["gamma"][:, None, None] + arrays["beta"][:, None, None]
+    assert np.abs(naive - expected).max() > 5 * tolerance
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@on_cpu
+def test_a_sample_does_not_depend_on_its_batch(rng, maps):
+    arrays, weight = draw(rng, (3, 6, 3, 5), maps, True), rng.standard_normal((3, 6, 3, 5)).astype(np.float32)
+    together, gradients = with_gradients(arrays, 3, True, "kernel", weight)
+    for i in range(3):
+        shared = () if maps else ("gamma", "beta")
+        row = {name: array if name in shared else array[i:i + 1] for name, array in arrays.items()}
+        alone, own = with_gradients(row, 3, True, "kernel", weight[i:i + 1])
+        np.testing.assert_array_equal(alone, together[i:i + 1])
+        for name in own.keys() - set(shared):
+            np.testing.assert_array_equal(own[name], gradients[name][i:i + 1])
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"x": (2, 6, 15)}, "expected x"),
+    ({"x": (2, 7, 3, 5)}, "C a multiple of 3"),
+    ({"gamma": (5,)}, "gamma, beta"),
+    ({"beta": (2, 6, 3, 5)}, "gamma, beta"),
+    ({"gamma": (2, 6, 5, 3), "beta": (2, 6, 5, 3)}, "gamma, beta"),
+    ({"scale": (2, 5)}, "scale and shift"),
+    ({"shift": None}, "both or neither")])
+def test_wrong_shapes_are_errors_that_say_what_was_expected(change, message):
+    shapes = {"x": (2, 6, 3, 5), "gamma": (6,), "beta": (6,), "scale": (2, 6), "shift": (2, 6), **change}
+    with pytest.raises(ValueError, match=message):
+        norm_modulate(groups=3, eps=EPS, **{name: shape and jt.zeros(shape) for name, shape in shapes.items()})
+
+
+def test_an_unknown_implementation_is_an_error():
+    with pytest.raises(ValueError, match="impl is 'kernels', expected auto, kernel or reference"):
+        norm_modulate(jt.zeros((1, 3, 2, 2)), jt.zeros((3,)), jt.zeros((3,)), 3, EPS, impl="kernels")
