@@ -10,6 +10,9 @@ import numpy as np
 from runtime.backend import jt
 
 
+GROUP = 16  # parameters that move together
+
+
 class AdamW:
     """Moves a dict {name: Var} of parameters; the moments are dicts of the same names."""
 
@@ -24,15 +27,22 @@ class AdamW:
         self.n += 1
         (b1, b2), n = self.betas, self.n
         size, root = lr / (1 - b1 ** n), math.sqrt(1 - b2 ** n)
+        names = list(self.parameters)
         gradients = jt.grad(loss, list(self.parameters.values()), retain_graph=False)
-        jt.flags.node_order = 1  # an update runs as soon as its gradient is there, and frees it
-        for (name, p), g in zip(self.parameters.items(), gradients):
-            g = g.stop_grad()
-            m = b1 * self.m[name] + (1 - b1) * g
-            v = b2 * self.v[name] + (1 - b2) * g * g
-            self.m[name], self.v[name] = m.stop_grad(), v.stop_grad()
-            p.update(p * (1 - lr * self.weight_decay) - size * m / (jt.sqrt(v) / root + self.eps))
-        jt.flags.node_order = 0
+        loss.stop_grad()  # or the caller's loss would keep the whole graph, and every activation, to the end of the step
+        # From the last layer, whose gradient comes first, a few at a time: each group's gradients are freed, and the
+        # activations behind them, before the next is computed.
+        while names:
+            moved = []
+            for name, g in zip(names[:-GROUP - 1:-1], gradients[:-GROUP - 1:-1]):
+                p, g = self.parameters[name], g.stop_grad()
+                self.m[name] = (b1 * self.m[name] + (1 - b1) * g).stop_grad()
+                self.v[name] = (b2 * self.v[name] + (1 - b2) * g * g).stop_grad()
+                p.update(p * (1 - lr * self.weight_decay)
+                         - size * self.m[name] / (jt.sqrt(self.v[name]) / root + self.eps))
+                moved += [p, self.m[name], self.v[name]]
+            del names[-GROUP:], gradients[-GROUP:], g
+            jt.sync(moved)
 
     def state(self):
         """{"m.NAME" and "v.NAME": Var}."""

@@ -14,6 +14,9 @@ from runtime.errors import RunError
 from runtime.log import bar
 
 LOG_SECONDS = 10  # between lines of the log, at most
+# A run resumes with its own options only, so that what changes the rate is another run.
+ADVICE = ("the checkpoints of earlier steps are as they were. A lower learning rate or a longer warm-up often helps, in a "
+          "new run: --set train.run=runs/OTHER --set train.STAGE.lr=... --set train.STAGE.start=CHECKPOINT")
 
 
 class Training:
@@ -36,6 +39,12 @@ class Training:
         self.parameters[name].update(jt.array(array))
         self.ema.average[name].update(jt.array(array))
 
+    def check(self):
+        """RunError when a weight is not finite: its gradient may be so a step before the loss."""
+        for name, p in self.parameters.items():
+            if not np.isfinite(p.numpy()).all():
+                raise RunError(f"the weights of {name} are not finite after step {self.n}; {ADVICE}")
+
     def tensors(self):
         """All there is to save, {prefixed name: Var}: ema., raw., m., v."""
         return {**{f"ema.{name}": var for name, var in self.ema.average.items()},
@@ -55,7 +64,8 @@ def train(training, batches, losses, log, save, draw, label):
     """Runs training.n .. config.steps, one step for each of the batches.
 
     losses(batch, step) -> {"loss", ...}, (B,) Vars; save() after every save_every steps and at the end; draw() after every
-    sample_every steps and at the end. Raises RunError at a loss that is not finite: what was saved before stays as it is.
+    sample_every steps and at the end. Raises RunError at a loss, or before save() weights, that are not finite: what was
+    saved before stays as it is.
     """
     config, pending, since = training.config, [], time.monotonic()
     first = training.n
@@ -74,6 +84,7 @@ def train(training, batches, losses, log, save, draw, label):
                 pending, since = [], time.monotonic()
             progress.update()
             if saving:
+                training.check()
                 save()
             if training.n % config.sample_every == 0 or training.n == config.steps:
                 draw()
@@ -85,7 +96,5 @@ def read(pending, step):
              for name in pending[0]}
     if not all(math.isfinite(value) for value in means.values()):
         found = ", ".join(f"{name} {value}" for name, value in means.items())
-        raise RunError(f"the loss is not finite at or shortly before step {step} ({found}); the checkpoints of earlier steps "
-                       "are as they were. A lower learning rate or a longer warm-up often helps: "
-                       "--resume --set train.STAGE.lr=...")
+        raise RunError(f"the loss is not finite at or shortly before step {step} ({found}); {ADVICE}")
     return means

@@ -1,0 +1,54 @@
+"""Convolution with bias; on a CPU as one matrix product per image where the kernel is 1x1 or the image small.
+
+Why a kernel: oneDNN's convolution, as Jittor calls it, rearranges the weights at every call. Where pixels are few the weights
+are most of the data: 1024 to 1024 channels, 3x3, on 6x8 pixels took 75 ms for 0.9 GFLOP, and takes 7 ms as a product. Larger
+images, strides and GPUs go to Jittor's own convolution, which is fast there. benchmarks/kernels.py measures both.
+"""
+from models.kernels.launch import choose, include
+from runtime.backend import jt, nn
+
+SMALL = 192  # pixels up to which a 3x3 convolution is faster as a product
+
+
+def conv2d(x, weight, bias, stride=1, padding=0, impl="auto"):
+    """x (B, Cin, H, W), weight (Cout, Cin, k, k), bias (Cout,), float32 -> (B, Cout, H', W').
+
+    Differentiable. impl "kernel" needs stride 1, an odd k and padding k // 2. Raises ValueError on other shapes.
+    """
+    if len(x.shape) != 4 or len(weight.shape) != 4 or weight.shape[1] != x.shape[1] or list(bias.shape) != [weight.shape[0]]:
+        raise ValueError(f"conv2d: expected x (B, Cin, H, W), weight (Cout, Cin, k, k) and bias (Cout,), got "
+                         f"{tuple(x.shape)}, {tuple(weight.shape)} and {tuple(bias.shape)}")
+    k = weight.shape[2]
+    same_size = stride == 1 and k % 2 == 1 and weight.shape[3] == k and padding == k // 2
+    if impl == "kernel" and not same_size:
+        raise ValueError(f"conv2d: impl is 'kernel' with stride {stride}, kernel {k} and padding {padding}, expected stride 1, "
+                         "an odd kernel and padding of half of it")
+    if choose(impl) and same_size and (impl == "kernel" or k == 1 or x.shape[2] * x.shape[3] <= SMALL):
+        return Product()(x, weight, bias)
+    return conv2d_reference(x, weight, bias, stride, padding)
+
+
+def conv2d_reference(x, weight, bias, stride=1, padding=0):
+    """The right answer: Jittor's own."""
+    return nn.conv2d(x, weight, bias, stride, padding)
+
+
+class Product(jt.Function):
+    """The kernel as a differentiable function; keeps its inputs and lays out the columns again going back."""
+
+    def execute(self, x, weight, bias):
+        """x (B, Cin, H, W), weight (Cout, Cin, k, k), bias (Cout,) -> (B, Cout, H, W)."""
+        self.saved = x, weight
+        return jt.code([x.shape[0], weight.shape[0], *x.shape[2:]], "float32", [x, weight, bias], cpu_header=HEADER,
+                       cpu_src="iidm::conv_cpu(iidm_conv(in0, in1), in0_p, in1_p, in2_p, out0_p);")
+
+    def grad(self, dy):
+        """dL/dy (B, Cout, H, W) -> dL/dx, dL/dweight, dL/dbias."""
+        x, weight = self.saved
+        return jt.code([x.shape, weight.shape, [weight.shape[0]]], ["float32"] * 3, [x, weight, dy], cpu_header=HEADER,
+                       cpu_src="iidm::conv_grad_cpu(iidm_conv(in0, in1), in0_p, in1_p, in2_p, out0_p, out1_p, out2_p);")
+
+
+HEADER = include("conv") + """
+#define iidm_conv(x, w) iidm::Conv{x->shape[0], x->shape[1], w->shape[0], x->shape[2], x->shape[3], w->shape[2]}
+"""

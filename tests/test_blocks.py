@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from models.blocks import AttentionBlock, ResBlock, SDMResBlock, down, same, scale_shift, up
+from models.layers import Linear, parameters_of
+from models.spade import one_hot
+from runtime.backend import jt
+from tests.helpers import on_cpu, with_drawn_weights
+
+EMB = 128
+
+
+def arrays(rng, channels=32):
+    """x (2, C, 8, 12), emb (2, EMB), and seg(height) of a random mask."""
+    labels = jt.array(rng.integers(-1, 29, (2, 8, 12)).astype(np.int32))
+    return (jt.array(rng.standard_normal((2, channels, 8, 12), dtype=np.float32)),
+            jt.array(rng.standard_normal((2, EMB), dtype=np.float32)),
+            lambda height: one_hot(labels, 29, 8 // height) if height <= 8 else doubled(labels))
+
+
+def doubled(labels):
+    """The one-hot mask at twice the size, for a block that goes up from the mask's own size."""
+    return one_hot(jt.array(labels.numpy().repeat(2, 1).repeat(2, 2)), 29, 1)
+
+
+def zero(layer):
+    """Makes a layer's weights and bias zero."""
+    for var in parameters_of(layer).values():
+        var.update(jt.zeros(var.shape))
+
+
+def test_down_is_the_mean_of_2x2_pixels_and_up_repeats_each(rng):
+    x = rng.standard_normal((2, 3, 8, 12), dtype=np.float32)
+    smaller = sum(x[:, :, i::2, j::2].astype(np.float64) for i in (0, 1) for j in (0, 1)) / 4
+    np.testing.assert_allclose(down(jt.array(x)).numpy(), smaller, atol=1e-6)
+    np.testing.assert_array_equal(up(jt.array(x)).numpy(), x.repeat(2, 2).repeat(2, 3))
+
+
+@on_cpu
+def test_the_first_half_of_the_timesteps_layer_scales_and_one_row_serves_the_batch(rng):
+    layer = with_drawn_weights(Linear(EMB, 2 * 32))
+    emb = jt.array(rng.standard_normal((1, EMB), dtype=np.float32))
+    scale, shift = scale_shift(layer, emb, 3)
+    both = layer(emb).numpy()
+    np.testing.assert_array_equal(scale.numpy(), both[:, :32].repeat(3, 0))
+    np.testing.assert_array_equal(shift.numpy(), both[:, 32:].repeat(3, 0))
+
+
+@pytest.mark.parametrize("resample, size", [(same, (8, 12)), (down, (4, 6)), (up, (16, 24))])
+@pytest.mark.parametrize("outputs", [32, 64])
+@pytest.mark.parametrize("kind", [ResBlock, SDMResBlock])
+@on_cpu
+def test_a_residual_block_without_its_branch_resamples_its_input(rng, kind, outputs, resample, size):
+    x, emb, seg = arrays(rng)
+    spade = kind is SDMResBlock
+    block = with_drawn_weights(kind(32, outputs, EMB, *((29, 8) if spade else ()), resample=resample))
+    run = lambda: block(x, emb, *((seg,) if spade else ())).numpy()
+    whole = run()
+    assert whole.shape == (2, outputs, *size)
+    zero(block.out_layers[2 if spade else 3])
+    np.testing.assert_allclose(run(), block.skip_connection(resample(x)).numpy(), atol=1e-6)
+    assert np.abs(whole - run()).max() > 0.1
+    assert (block.skip_connection is same) == (outputs == 32)
+
+
+@pytest.mark.parametrize("kind", [ResBlock, SDMResBlock])
+@on_cpu
+def test_the_gradient_reaches_every_weight_the_input_and_the_timestep(rng, kind):
+    x, emb, seg = arrays(rng)
+    spade = kind is SDMResBlock
+    block = with_drawn_weights(kind(32, 64, EMB, *((29, 8) if spade else ())))
+    y = block(x, emb, *((seg,) if spade else ()))
+    named = {**parameters_of(block), "x": x, "emb": emb}
+    for name, gradient in zip(named, jt.grad((y * y).sum(), list(named.values()))):
+        assert np.abs(gradient.numpy()).max() > 1e-3, name
+
+
+@on_cpu
+def test_attention_knows_no_places_and_adds_to_its_input(rng):
+    x, _, _ = arrays(rng, 64)
+    block = with_drawn_weights(AttentionBlock(64, 32))
+    y, order = block(x).numpy(), rng.permutation(96)
+    shuffle = lambda a: a.reshape(2, 64, 96)[:, :, order].reshape(a.shape)
+    np.testing.assert_allclose(block(jt.array(shuffle(x.numpy()))).numpy(), shuffle(y), atol=1e-5)
+    zero(block.proj_out)
+    np.testing.assert_array_equal(block(x).numpy(), x.numpy())
+    assert np.abs(y - x.numpy()).max() > 0.1
+
+
+@on_cpu
+def test_a_change_at_one_place_is_felt_everywhere_through_attention(rng):
+    x, _, _ = arrays(rng, 64)
+    block = with_drawn_weights(AttentionBlock(64, 32))
+    moved = x.numpy()
+    moved[:, :, 2, 3] += 5
+    difference = np.abs(block(jt.array(moved)).numpy() - block(x).numpy()).max(1)
+    assert (difference > 1e-4).all()

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from models.layers import GROUPS, parameters_of
+from models.spade import SPADE, one_hot
+from runtime.backend import jt
+from tests.helpers import convolve, normalise, on_cpu, silu, with_drawn_weights
+
+CLASSES, HIDDEN, CHANNELS = 29, 8, 32
+
+
+def spade():
+    """A SPADE layer with drawn weights."""
+    return with_drawn_weights(SPADE(CHANNELS, CLASSES, HIDDEN))
+
+
+def seg_of(labels):
+    """The one-hot mask of labels (B, H, W), an array."""
+    return one_hot(jt.array(labels.astype(np.int32)), CLASSES, 1)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_one_hot_takes_every_factor_th_pixel_and_no_mask_is_the_zero_vector(rng, factor):
+    labels = rng.integers(0, CLASSES, (2, 8, 12)).astype(np.int32)
+    labels[1, 4, :7] = -1
+    expected = np.zeros((2, CLASSES, 8 // factor, 12 // factor), dtype=np.float32)
+    for b, i, j in np.ndindex(2, 8 // factor, 12 // factor):
+        label = labels[b, i * factor, j * factor]
+        if label >= 0:
+            expected[b, label, i, j] = 1
+    assert (expected.sum(1) == 0).sum() == -(-7 // factor)
+    found = one_hot(jt.array(labels), CLASSES, factor).numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("timestep", [False, True])
+@on_cpu
+def test_spade_follows_eq_1_of_its_paper_then_the_timestep_then_silu(rng, timestep):
+    layer = spade()
+    w = {name: var.numpy() for name, var in parameters_of(layer).items()}
+    h, labels = rng.standard_normal((2, CHANNELS, 8, 12), dtype=np.float32), rng.integers(-1, CLASSES, (2, 8, 12))
+    scale, shift = 0.3 * rng.standard_normal((2, 2, CHANNELS)).astype(np.float32)
+    seg = (labels[:, None] == np.arange(CLASSES)[:, None, None]).astype(np.float64)
+    a = np.maximum(convolve(seg, w["mlp_shared.0.weight"], w["mlp_shared.0.bias"], padding=1), 0)
+    gamma, beta = (convolve(a, w[f"mlp_{kind}.weight"], w[f"mlp_{kind}.bias"], padding=1) for kind in ("gamma", "beta"))
+    v = normalise(h, GROUPS, 1e-5) * (1 + gamma) + beta
+    if timestep:
+        v = v * (1 + scale[..., None, None]) + shift[..., None, None]
+    given = [jt.array(scale), jt.array(shift)] if timestep else []
+    np.testing.assert_allclose(layer(jt.array(h), seg_of(labels), *given).numpy(), silu(v), atol=2e-5)
+
+
+@on_cpu
+def test_a_class_modulates_its_interior_evenly_and_classes_differ():
+    layer = spade()
+    inside = {}
+    for label in (-1, 0, 7):
+        gamma, beta = (m.numpy()[..., 2:-2, 2:-2] for m in layer.modulation(seg_of(np.full((1, 8, 12), label))))
+        for m in (gamma, beta):
+            np.testing.assert_allclose(m, np.broadcast_to(m[..., :1, :1], m.shape), atol=1e-6)
+        inside[label] = np.concatenate([gamma, beta])[..., 0, 0]
+    for one, other in ((-1, 0), (0, 7), (-1, 7)):
+        assert np.abs(inside[one] - inside[other]).max() > 0.05
+
+
+@on_cpu
+def test_a_pixel_of_the_mask_reaches_two_pixels_and_no_further():
+    layer = spade()
+    labels = np.full((1, 8, 12), 3)
+    changed = labels.copy()
+    changed[0, 4, 6] = 21
+    for one, other in zip(layer.modulation(seg_of(labels)), layer.modulation(seg_of(changed))):
+        rows, columns = np.nonzero(np.abs(one.numpy() - other.numpy()).max((0, 1)))
+        assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 6, 4, 8)
+
+
+@on_cpu
+def test_the_gradient_reaches_every_weight_and_what_is_normalised(rng):
+    layer = spade()
+    h = jt.array(rng.standard_normal((2, CHANNELS, 8, 12), dtype=np.float32))
+    weights = parameters_of(layer)
+    y = layer(h, seg_of(rng.integers(-1, CLASSES, (2, 8, 12))))
+    for name, gradient in zip([*weights, "h"], jt.grad((y * y).sum(), [*weights.values(), h])):
+        assert np.abs(gradient.numpy()).max() > 1e-3, name
