@@ -32,7 +32,8 @@ def draw(rng, batch, heads, width, length):
 
 
 # The reference on one position has other operators, which would be compiled for this test alone.
-@pytest.mark.parametrize("impl, length", [("kernel", 1), ("kernel", 7), ("kernel", 130), ("reference", 7), ("reference", 130)])
+@pytest.mark.parametrize("impl, length", [
+    ("kernel", 1), ("kernel", 7), ("kernel", 130), ("reference", 7), ("reference", 130)])
 @pytest.mark.parametrize("heads, width", [(1, 6), (3, 5)])
 @on_cpu
 def test_values_and_gradient_follow_the_definition(rng, heads, width, impl, length):
@@ -63,7 +64,8 @@ def test_the_kernel_is_right_beyond_one_block_of_queries(rng):
         direction = np.zeros_like(exact)
         direction[:, 2 * part:2 * part + 2] = rng.standard_normal((1, 2, length))
         moved = lambda h: (oracle(exact + h * direction, 1) * weight).sum()
-        np.testing.assert_allclose((gradient * direction).sum(), (moved(1e-5) - moved(-1e-5)) / 2e-5, rtol=1e-3, atol=1e-3)
+        expected = (moved(1e-5) - moved(-1e-5)) / 2e-5
+        np.testing.assert_allclose((gradient * direction).sum(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("heads, width", [(1, 6), (3, 5)])

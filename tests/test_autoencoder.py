@@ -10,8 +10,6 @@ from models.layers import parameters_of
 from runtime.backend import jt
 from tests.helpers import TINY_AUTOENCODER, golden, golden_configs, on_cpu, tiny_autoencoder, with_drawn_weights
 
-ENCODER, QUANTISER = "encoder.", ("quant_conv.", "quantize.")
-
 
 @pytest.fixture
 def images(rng):
@@ -52,8 +50,9 @@ def test_quantising_takes_the_nearest_code_and_changes_nothing_the_second_time(r
     z = rng.standard_normal((2, 3, 4, 6), dtype=np.float32)
     quantised, index = model.quantize(jt.array(z))
     distance = ((z.transpose(0, 2, 3, 1)[..., None, :] - codes) ** 2).sum(-1)
-    np.testing.assert_array_equal(index.numpy(), distance.argmin(-1))
-    np.testing.assert_array_equal(quantised.numpy(), codes[distance.argmin(-1)].transpose(0, 3, 1, 2).astype(np.float32))
+    nearest = distance.argmin(-1)
+    np.testing.assert_array_equal(index.numpy(), nearest)
+    np.testing.assert_array_equal(quantised.numpy(), codes[nearest].transpose(0, 3, 1, 2).astype(np.float32))
     np.testing.assert_array_equal(model.quantize(quantised)[0].numpy(), quantised.numpy())
 
 

@@ -63,7 +63,8 @@ def test_an_error_while_reading_is_raised_where_the_batch_is_used():
     assert seen == [0, 1]
 
 
-@pytest.mark.parametrize("n, count, held", [(2, 100, 1), (9, 3, 1), (20, 1, 1), (30, 100, 3), (205, 100, 20), (1000, 7, 7)])
+@pytest.mark.parametrize("n, count, held", [
+    (2, 100, 1), (9, 3, 1), (20, 1, 1), (30, 100, 3), (205, 100, 20), (1000, 7, 7)])
 def test_held_out_items_are_a_tenth_at_most_spread_evenly_and_never_trained_on(n, count, held):
     training, validation = hold_out(list(range(n)), count)
     assert len(validation) == held

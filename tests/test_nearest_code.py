@@ -22,7 +22,7 @@ def test_nearest_code_finds_the_smallest_distance(rng, impl, n, k, d):
 @pytest.mark.parametrize("impl", IMPLS)
 @on_cpu
 def test_of_codes_equally_near_the_first_is_taken(rng, impl):
-    # Small whole numbers are exact in float32, and 200 codes of 5^2 possible ones have many ties, within a tile and across.
+    # Small whole numbers are exact in float32; 200 codes of 25 possible ones have ties within a tile and across tiles.
     z, codebook = rng.integers(-3, 4, (90, 2)), rng.integers(-2, 3, (200, 2))
     distance = ((z[:, None] - codebook[None]) ** 2).sum(-1)
     assert ((distance == distance.min(1, keepdims=True)).sum(1) > 1).all()

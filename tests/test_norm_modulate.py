@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def with_gradients(arrays, groups, act, impl, weight):
 
 
 # The reference is one chain of operators, compiled anew for each case: its two ends will do.
-CASES = [("kernel", maps, timestep, act) for maps in (False, True) for timestep in (False, True) for act in (False, True)]
+CASES = [("kernel", *case) for case in itertools.product([False, True], repeat=3)]
 CASES += [("reference", False, False, False), ("reference", True, True, True)]
 
 

@@ -25,17 +25,19 @@ def options(folder, **more):
     values = {"data.height": 48, "data.width": 64, "data.cache": folder / "latents", "train.run": folder / "run",
               "autoencoder.path": folder / "autoencoder.safetensors"}
     for section, config in (("autoencoder", TINY_AUTOENCODER), ("unet", TINY_UNET)):
-        values.update({f"{section}.{name}": value for name, value in config.__dict__.items() if name not in ("path", "kind")})
+        values.update({f"{section}.{name}": value for name, value in vars(config).items() if name not in ("path", "kind")})
+    stage_options = {"start": "", "steps": STEPS, "batch_size": 2, "save_every": 2, "sample_every": STEPS, "keep": 9,
+                     "lr": 1.0e-3, "decay": True}
     for stage in STAGES:
-        values.update({f"train.{stage}.{name}": value for name, value in dict(
-            start="", steps=STEPS, batch_size=2, save_every=2, sample_every=STEPS, keep=9, lr=1.0e-3, decay=True).items()})
+        values.update({f"train.{stage}.{name}": value for name, value in stage_options.items()})
     values.update({"train.autoencoder.crop": 32, "train.autoencoder.codebook_start": 3, **more})
     return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
 
 
 def command(data, folder, *arguments, **more):
     """The command line of a run in `folder`."""
-    return [sys.executable, "train.py", "--config", "demo", "--input_path", str(data), *options(folder, **more), *arguments]
+    return [sys.executable, "train.py", "--config", "demo", "--input_path", str(data), *options(folder, **more),
+            *arguments]
 
 
 def run(*arguments, **more):

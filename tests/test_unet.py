@@ -60,7 +60,7 @@ def test_a_new_network_predicts_zero_and_after_two_steps_every_tensor_learns(inp
     parameters = parameters_of(model)
     optimizer = AdamW(parameters)
     loss = lambda: ((model(jt.array(z), 500, jt.array(labels)) - 1) ** 2).sum()
-    for _ in range(2):              # the first moves the head, the second the ends of the branches: then all is connected
+    for _ in range(2):              # the first moves the head, the second the ends of the branches; then all is joined
         optimizer.step(loss(), lr=1e-3)
     for name, gradient in zip(parameters, jt.grad(loss(), list(parameters.values()))):
         assert gradient.numpy().any(), name
@@ -145,14 +145,13 @@ def test_the_gradient_agrees_with_small_steps_in_every_part_of_the_network(rng):
         moved = start["z"] + np.float32(h) * direction.get("z", np.float32(0))
         return (run(model, moved, t, labels).astype(np.float64) * weight).sum()
 
-    for part in ("z", "time_embed", "input_blocks", "middle_block", "output_blocks", "out.2", "mlp_", "emb_layers", "qkv",
-                 ".weight", ".bias"):
-        # A random direction, as long as its tensors are: towards their gradient, so that the slope is not a small remainder.
+    for part in ("z", "time_embed", "input_blocks", "middle_block", "output_blocks", "out.2", "mlp_", "emb_layers",
+                 "qkv", ".weight", ".bias"):
+        # A random direction that leans towards the gradient, so that the slope is not a small remainder.
         direction = {name: (gradients[name] / np.abs(gradients[name]).max()
                             * (1 + rng.standard_normal(array.shape)) * np.abs(array).mean()).astype(np.float32)
                      for name, array in start.items() if (name == part if part == "z" else part in name)}
         expected = sum((gradients[name].astype(np.float64) * d).sum() for name, d in direction.items())
         found = (value(direction, 2e-3) - value(direction, -2e-3)) / 4e-3
         value(direction, 0)                                  # the weights as they were
-        print(part, found, expected)
         assert found == pytest.approx(expected, rel=1e-2), part
