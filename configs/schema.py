@@ -36,6 +36,7 @@ class AutoencoderConfig:
     z_channels: int = 3
     embed_dim: int = 3                # channels of the latent
     codes: int = 8192                 # rows of the codebook
+    groups: int = 32                  # of group normalisation; below 4 channels a group absolute colour is lost
 
     @property
     def factor(self):
@@ -44,9 +45,9 @@ class AutoencoderConfig:
 
     def check(self):
         one_of("autoencoder.kind", self.kind, ["vq"])
-        if any(self.channels * m % 32 for m in self.channel_mult):
+        if any(self.channels * m % self.groups for m in self.channel_mult):
             raise ConfigError(f"autoencoder.channels is {self.channels} with channel_mult {self.channel_mult}, "
-                              "expected products that 32 divides (group normalisation has 32 groups)")
+                              f"expected products that autoencoder.groups ({self.groups}) divides")
 
 
 @dataclass
@@ -59,12 +60,13 @@ class UNetConfig:
     classes: int = 29
     spade_channels: int = 128         # hidden channels of SPADE's mask convolutions
     latent_channels: int = 3
+    groups: int = 32                  # of group normalisation
     learn_sigma: bool = True          # predict the variance too: twice the output channels
 
     def check(self):
-        if any(self.channels * m % 32 for m in self.channel_mult):
+        if any(self.channels * m % self.groups for m in self.channel_mult):
             raise ConfigError(f"unet.channels is {self.channels} with channel_mult {self.channel_mult}, "
-                              "expected products that 32 divides (group normalisation has 32 groups)")
+                              f"expected products that unet.groups ({self.groups}) divides")
         for level, mult in enumerate(self.channel_mult):
             if 2 ** level in self.attention_factors and self.channels * mult % self.head_channels:
                 raise ConfigError(f"unet.head_channels is {self.head_channels}, expected a divisor of the "

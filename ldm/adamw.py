@@ -9,7 +9,6 @@ import numpy as np
 
 from runtime.backend import jt
 
-
 GROUP = 16  # parameters that move together
 
 
@@ -36,8 +35,8 @@ class AdamW:
             moved = []
             for name, g in zip(names[:-GROUP - 1:-1], gradients[:-GROUP - 1:-1]):
                 p, g = self.parameters[name], g.stop_grad()
-                self.m[name] = (b1 * self.m[name] + (1 - b1) * g).stop_grad()
-                self.v[name] = (b2 * self.v[name] + (1 - b2) * g * g).stop_grad()
+                self.m[name].update(b1 * self.m[name] + (1 - b1) * g)  # update, not =: else every step's graph is kept
+                self.v[name].update(b2 * self.v[name] + (1 - b2) * g * g)
                 p.update(p * (1 - lr * self.weight_decay)
                          - size * self.m[name] / (jt.sqrt(self.v[name]) / root + self.eps))
                 moved += [p, self.m[name], self.v[name]]

@@ -9,19 +9,21 @@ from models.blocks import same, up
 from models.kernels.attention import attention
 from models.kernels.conv import conv2d
 from models.kernels.nearest_code import nearest_code
-from models.layers import Conv, GroupNorm, Slots, initialise, parameters_of
+from models.layers import GROUPS, Conv, GroupNorm, Slots, initialise, parameters_of
 from runtime.backend import jt, nn
 
 EPS = 1e-6  # of this network's group normalisations
+GREY = np.full((3, 3), 1 / 3)                       # the projection of RGB on brightness
+COLOUR_WEIGHT = GREY + 4 * (np.eye(3) - GREY)       # colour differences, four times as strong
 
 
 class ResnetBlock(nn.Module):
     """norm, SiLU, conv, twice, added to the input."""
 
-    def __init__(self, inputs, outputs):
+    def __init__(self, inputs, outputs, groups=GROUPS):
         super().__init__()
-        self.norm1, self.conv1 = GroupNorm(inputs, EPS), Conv(inputs, outputs)
-        self.norm2, self.conv2 = GroupNorm(outputs, EPS), Conv(outputs, outputs)
+        self.norm1, self.conv1 = GroupNorm(inputs, EPS, groups), Conv(inputs, outputs)
+        self.norm2, self.conv2 = GroupNorm(outputs, EPS, groups), Conv(outputs, outputs)
         self.nin_shortcut = Conv(inputs, outputs, 1) if inputs != outputs else same
 
     def execute(self, x):
@@ -32,9 +34,9 @@ class ResnetBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions: 12,288 of them for a 512x384 image."""
 
-    def __init__(self, channels):
+    def __init__(self, channels, groups=GROUPS):
         super().__init__()
-        self.norm = GroupNorm(channels, EPS)
+        self.norm = GroupNorm(channels, EPS, groups)
         self.q, self.k, self.v = (Conv(channels, channels, 1) for _ in range(3))
         self.proj_out = Conv(channels, channels, 1)
 
@@ -74,9 +76,9 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """One level of the encoder or the decoder: blocks, then the change of size, if any."""
 
-    def __init__(self, inputs, outputs, blocks, downsample=False, upsample=False):
+    def __init__(self, inputs, outputs, blocks, groups, downsample=False, upsample=False):
         super().__init__()
-        self.block = Slots({i: ResnetBlock(outputs if i else inputs, outputs) for i in range(blocks)})
+        self.block = Slots({i: ResnetBlock(outputs if i else inputs, outputs, groups) for i in range(blocks)})
         if downsample:
             self.downsample = Downsample(outputs)
         if upsample:
@@ -93,11 +95,11 @@ class Level(nn.Module):
 class Middle(nn.Module):
     """Residual block, attention, residual block at the smallest size."""
 
-    def __init__(self, channels):
+    def __init__(self, channels, groups):
         super().__init__()
-        self.block_1 = ResnetBlock(channels, channels)
-        self.attn_1 = AttnBlock(channels)
-        self.block_2 = ResnetBlock(channels, channels)
+        self.block_1 = ResnetBlock(channels, channels, groups)
+        self.attn_1 = AttnBlock(channels, groups)
+        self.block_2 = ResnetBlock(channels, channels, groups)
 
     def execute(self, x):
         """x (B, C, H, W) -> (B, C, H, W)."""
@@ -107,16 +109,16 @@ class Middle(nn.Module):
 class Encoder(nn.Module):
     """Image (B, 3, H, W) -> (B, z, H/f, W/f)."""
 
-    def __init__(self, channels, channel_mult, res_blocks, z_channels):
+    def __init__(self, channels, channel_mult, res_blocks, z_channels, groups):
         super().__init__()
         self.conv_in = Conv(3, channels)
         width, levels, last = channels, {}, len(channel_mult) - 1
         for level, mult in enumerate(channel_mult):
-            levels[level] = Level(width, mult * channels, res_blocks, downsample=level != last)
+            levels[level] = Level(width, mult * channels, res_blocks, groups, downsample=level != last)
             width = mult * channels
         self.down = Slots(levels)
-        self.mid = Middle(width)
-        self.norm_out, self.conv_out = GroupNorm(width, EPS), Conv(width, z_channels)
+        self.mid = Middle(width, groups)
+        self.norm_out, self.conv_out = GroupNorm(width, EPS, groups), Conv(width, z_channels)
 
     def execute(self, x):
         """x (B, 3, H, W) -> (B, z, H/f, W/f)."""
@@ -129,16 +131,16 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """(B, z, H/f, W/f) -> image (B, 3, H, W)."""
 
-    def __init__(self, channels, channel_mult, res_blocks, z_channels):
+    def __init__(self, channels, channel_mult, res_blocks, z_channels, groups):
         super().__init__()
         width, levels = channel_mult[-1] * channels, {}
         self.conv_in = Conv(z_channels, width)
-        self.mid = Middle(width)
+        self.mid = Middle(width, groups)
         for level, mult in reversed(list(enumerate(channel_mult))):
-            levels[level] = Level(width, mult * channels, res_blocks + 1, upsample=level != 0)
+            levels[level] = Level(width, mult * channels, res_blocks + 1, groups, upsample=level != 0)
             width = mult * channels
         self.up = Slots(levels)  # the coarsest first, numbered by level
-        self.norm_out, self.conv_out = GroupNorm(width, EPS), Conv(width, 3)
+        self.norm_out, self.conv_out = GroupNorm(width, EPS, groups), Conv(width, 3)
 
     def execute(self, z):
         """z (B, z, H/f, W/f) -> (B, 3, H, W)."""
@@ -180,7 +182,7 @@ class VQAutoencoder(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        sizes = config.channels, config.channel_mult, config.res_blocks, config.z_channels
+        sizes = config.channels, config.channel_mult, config.res_blocks, config.z_channels, config.groups
         self.encoder, self.decoder = Encoder(*sizes), Decoder(*sizes)
         self.quantize = Codebook(config.codes, config.embed_dim)
         self.quant_conv = Conv(config.z_channels, config.embed_dim, 1)
@@ -204,11 +206,14 @@ class VQAutoencoder(nn.Module):
 
 def build_autoencoder(config, seed=None):
     """The autoencoder of an AutoencoderConfig. With a seed its weights are drawn, and every residual branch ends in zeros,
-    which learns faster at first. Without a seed they are to be loaded."""
+    which learns faster at first; the first convolution sees colours as strongly as brightness, which in photos varies far
+    more and else is all that is learnt for long. Without a seed they are to be loaded."""
     model = VQAutoencoder(config)
     if seed is not None:
         owners = {name.rpartition(".")[0] for name in parameters_of(model)}
         initialise(model, seed, zero=[name for name in owners if name.endswith((".conv2", ".proj_out"))])
+        first = model.encoder.conv_in.weight
+        first.update(jt.array(np.einsum("oikl,ij->ojkl", first.numpy(), COLOUR_WEIGHT).astype(np.float32)))
     return model
 
 

@@ -1,7 +1,7 @@
 """The blocks of the SDM U-Net: residual block with and without SPADE, attention (Dhariwal and Nichol 2021; Wang et al.
 2022, "Semantic Image Synthesis via Diffusion Models")."""
 from models.kernels.attention import attention
-from models.layers import Conv, GroupNorm, Linear, Slots
+from models.layers import GROUPS, Conv, GroupNorm, Linear, Slots
 from models.spade import SPADE
 from runtime.backend import nn
 
@@ -35,12 +35,12 @@ def scale_shift(layer, emb, batch):
 class ResBlock(nn.Module):
     """Residual block of the encoder, which never sees the mask. resample: same, down or up."""
 
-    def __init__(self, inputs, outputs, emb, resample=same):
+    def __init__(self, inputs, outputs, emb, resample=same, groups=GROUPS):
         super().__init__()
         self._resample = resample
-        self.in_layers = Slots({0: GroupNorm(inputs), 2: Conv(inputs, outputs)})
+        self.in_layers = Slots({0: GroupNorm(inputs, groups=groups), 2: Conv(inputs, outputs)})
         self.emb_layers = Slots({1: Linear(emb, 2 * outputs)})
-        self.out_layers = Slots({0: GroupNorm(outputs), 3: Conv(outputs, outputs)})
+        self.out_layers = Slots({0: GroupNorm(outputs, groups=groups), 3: Conv(outputs, outputs)})
         self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
 
     def execute(self, x, emb):
@@ -53,13 +53,13 @@ class ResBlock(nn.Module):
 class SDMResBlock(nn.Module):
     """Residual block of the middle and the decoder: both norms are SPADE's."""
 
-    def __init__(self, inputs, outputs, emb, classes, hidden, resample=same):
+    def __init__(self, inputs, outputs, emb, classes, hidden, resample=same, groups=GROUPS):
         super().__init__()
         self._resample = resample
-        self.in_norm = SPADE(inputs, classes, hidden)
+        self.in_norm = SPADE(inputs, classes, hidden, groups)
         self.in_layers = Slots({1: Conv(inputs, outputs)})
         self.emb_layers = Slots({1: Linear(emb, 2 * outputs)})
-        self.out_norm = SPADE(outputs, classes, hidden)
+        self.out_norm = SPADE(outputs, classes, hidden, groups)
         self.out_layers = Slots({2: Conv(outputs, outputs)})
         self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
 
@@ -73,10 +73,10 @@ class SDMResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention over all positions, added to its input."""
 
-    def __init__(self, channels, head_channels):
+    def __init__(self, channels, head_channels, groups=GROUPS):
         super().__init__()
         self._heads = channels // head_channels
-        self.norm = GroupNorm(channels)
+        self.norm = GroupNorm(channels, groups=groups)
         self.qkv = Conv(channels, 3 * channels, 1, ndim=1)
         self.proj_out = Conv(channels, channels, 1, ndim=1)
 

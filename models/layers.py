@@ -5,7 +5,7 @@ from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
 from runtime.backend import jt, nn
 
-GROUPS = 32  # of every group normalisation in these networks
+GROUPS = 32  # of group normalisation in the published networks, which have at least 4 channels a group
 
 
 class Conv(nn.Module):
@@ -48,15 +48,15 @@ class Linear(nn.Module):
 class GroupNorm(nn.Module):
     """Group normalisation with affine weights, then SiLU when `act`; statistics in two passes."""
 
-    def __init__(self, channels, eps=1e-5):
+    def __init__(self, channels, eps=1e-5, groups=GROUPS):
         super().__init__()
-        self._eps = eps
+        self._eps, self._groups = eps, groups
         self.weight = jt.ones((channels,))
         self.bias = jt.zeros((channels,))
 
     def execute(self, x, scale=None, shift=None, act=True):
         """x (B, C, H, W), scale and shift (B, C) -> act(norm(x) * (1 + scale) + shift), like x."""
-        return norm_modulate(x, self.weight, self.bias, GROUPS, self._eps, scale, shift, act)
+        return norm_modulate(x, self.weight, self.bias, self._groups, self._eps, scale, shift, act)
 
 
 class Slots(nn.Module):

@@ -8,8 +8,9 @@ from runtime.backend import jt, nn
 class SPADE(nn.Module):
     """Normalises h and modulates it by maps gamma, beta that two convolutions make of the segmentation mask."""
 
-    def __init__(self, channels, classes, hidden):
+    def __init__(self, channels, classes, hidden, groups=GROUPS):
         super().__init__()
+        self._groups = groups
         self.mlp_shared = Slots({0: Conv(classes, hidden)})
         self.mlp_gamma = Conv(hidden, channels)
         self.mlp_beta = Conv(hidden, channels)
@@ -18,7 +19,7 @@ class SPADE(nn.Module):
         """h (B, C, H, W), seg one-hot (B, K, H, W), scale and shift (B, C) of the timestep -> (B, C, H, W), after SiLU."""
         gamma, beta = self.modulation(seg)
         # 1 + gamma, not the paper's gamma: the layer starts close to plain GroupNorm.
-        return norm_modulate(h, gamma, beta, GROUPS, 1e-5, scale, shift)
+        return norm_modulate(h, gamma, beta, self._groups, 1e-5, scale, shift)
 
     def modulation(self, seg):
         """seg one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else: not on h, not on t."""

@@ -3,7 +3,7 @@
 At the published size 501,540,358 parameters in 660 tensors, named as in guided-diffusion and SDM. The encoder
 (`input_blocks`) sees neither mask nor guidance; SPADE is in the middle block and in every decoder block.
 """
-from models.blocks import AttentionBlock, ResBlock, SDMResBlock, down, up
+from models.blocks import AttentionBlock, ResBlock, SDMResBlock, down, same, up
 from models.embedding import timestep_embedding
 from models.layers import Conv, GroupNorm, Linear, Slots, initialise, parameters_of, silu
 from models.spade import one_hot
@@ -16,9 +16,10 @@ class UNet(nn.Module):
     def __init__(self, config):
         super().__init__()
         self._config = config
-        emb, heads = 4 * config.channels, config.head_channels
-        sdm = lambda inputs, outputs, resample=None: SDMResBlock(
-            inputs, outputs, emb, config.classes, config.spade_channels, *([resample] if resample else []))
+        emb, groups = 4 * config.channels, config.groups
+        sdm = lambda inputs, outputs, resample=same: SDMResBlock(
+            inputs, outputs, emb, config.classes, config.spade_channels, resample, groups)
+        attention = lambda channels: AttentionBlock(channels, config.head_channels, groups)
         last = len(config.channel_mult) - 1
 
         self.time_embed = Slots({0: Linear(config.channels, emb), 2: Linear(emb, emb)})
@@ -28,18 +29,18 @@ class UNet(nn.Module):
         for level, mult in enumerate(config.channel_mult):
             attend = 2 ** level in config.attention_factors
             for _ in range(config.res_blocks):
-                block = {0: ResBlock(width, mult * config.channels, emb)}
+                block = {0: ResBlock(width, mult * config.channels, emb, same, groups)}
                 width = mult * config.channels
                 if attend:
-                    block[1] = AttentionBlock(width, heads)
+                    block[1] = attention(width)
                 blocks.append(Slots(block))
                 widths.append(width)
             if level != last:
-                blocks.append(Slots({0: ResBlock(width, width, emb, down)}))
+                blocks.append(Slots({0: ResBlock(width, width, emb, down, groups)}))
                 widths.append(width)
         self.input_blocks = Slots(dict(enumerate(blocks)))
 
-        self.middle_block = Slots({0: sdm(width, width), 1: AttentionBlock(width, heads), 2: sdm(width, width)})
+        self.middle_block = Slots({0: sdm(width, width), 1: attention(width), 2: sdm(width, width)})
 
         blocks = []
         for level, mult in reversed(list(enumerate(config.channel_mult))):
@@ -48,14 +49,14 @@ class UNet(nn.Module):
                 block = [sdm(width + widths.pop(), mult * config.channels)]
                 width = mult * config.channels
                 if attend:
-                    block.append(AttentionBlock(width, heads))
+                    block.append(attention(width))
                 if level and i == config.res_blocks:
                     block.append(sdm(width, width, up))
                 blocks.append(Slots(dict(enumerate(block))))
         self.output_blocks = Slots(dict(enumerate(blocks)))
 
         outputs = config.latent_channels * (2 if config.learn_sigma else 1)
-        self.out = Slots({0: GroupNorm(width), 2: Conv(width, outputs)})
+        self.out = Slots({0: GroupNorm(width, groups=groups), 2: Conv(width, outputs)})
 
     def execute(self, z, t, labels):
         """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids, -1 where

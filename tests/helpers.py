@@ -100,7 +100,8 @@ def golden_configs():
     unet, vq = published["unet"], published["autoencoder"]
     dd = vq["ddconfig"]
     return (UNetConfig(channels=unet["model_channels"], channel_mult=unet["channel_mult"],
-                       res_blocks=unet["num_res_blocks"], attention_factors=unet["attention_resolutions"], head_channels=unet["num_head_channels"],
+                       res_blocks=unet["num_res_blocks"], attention_factors=unet["attention_resolutions"],
+                       head_channels=unet["num_head_channels"],
                        classes=unet["num_classes"], latent_channels=unet["in_channels"],
                        learn_sigma=unet["out_channels"] == 2 * unet["in_channels"]),
             AutoencoderConfig(channels=dd["ch"], channel_mult=dd["ch_mult"], res_blocks=dd["num_res_blocks"],

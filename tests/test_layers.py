@@ -95,6 +95,14 @@ def test_initial_weights_depend_on_the_seed_and_their_own_name_alone():
             np.testing.assert_array_equal(first[name], wider[name])
 
 
+def test_layers_of_the_same_shape_begin_differently():
+    pair = Slots({0: Linear(5, 4), 1: Linear(5, 4)})
+    initialise(pair, 0)
+    for kind in ("weight", "bias"):
+        one, other = (getattr(pair[i], kind).numpy() for i in (0, 1))
+        assert not np.isclose(one, other).any()
+
+
 def test_named_layers_begin_at_zero_and_the_others_do_not():
     weights = initialised(0, zero=["head"])
     assert not weights["head.weight"].any() and not weights["head.bias"].any()

@@ -56,7 +56,8 @@ class Attention(jt.Function):
 
     def grad(self, d_out):
         """dL/d out (B, heads * D, L) -> dL/d qkv."""
-        return jt.code(self.qkv.shape, "float32", [self.qkv, d_out], cpu_header=HEADER, data={"heads": self.heads},
+        qkv, self.qkv = self.qkv, None  # for one backward pass: held longer it would keep its memory
+        return jt.code(qkv.shape, "float32", [qkv, d_out], cpu_header=HEADER, data={"heads": self.heads},
                        cpu_src="iidm::attention_grad_cpu(iidm_attention(in0, data), in0_p, in1_p, out0_p);")
 
 

@@ -44,7 +44,7 @@ class Product(jt.Function):
 
     def grad(self, dy):
         """dL/dy (B, Cout, H, W) -> dL/dx, dL/dweight, dL/dbias."""
-        x, weight = self.saved
+        (x, weight), self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
         return jt.code([x.shape, weight.shape, [weight.shape[0]]], ["float32"] * 3, [x, weight, dy], cpu_header=HEADER,
                        cpu_src="iidm::conv_grad_cpu(iidm_conv(in0, in1), in0_p, in1_p, in2_p, out0_p, out1_p, out2_p);")
 

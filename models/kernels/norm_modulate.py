@@ -75,7 +75,7 @@ class NormModulate(jt.Function):
 
     def grad(self, dy):
         """dL/dy (B, C, H, W) -> the gradients of execute's arrays."""
-        arrays, stats = self.saved
+        (arrays, stats), self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
         x, gamma = arrays[:2]
         rows = [x.shape[0], x.shape[1]]
         modulation = x.shape if len(gamma.shape) == 4 else rows
