@@ -58,6 +58,6 @@ class AdamW:
 
 
 def learning_rate(step, config):
-    """The rate of step 0, 1, ...: linear warm-up, then constant or a cosine down to 0 at the last step."""
+    """The rate of step 0, 1, ...: linear warm-up, then constant or a cosine that ends at 0."""
     rate = config.lr * min(1.0, (step + 1) / config.warmup) if config.warmup else config.lr
     return rate * 0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.decay else rate

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from models.layers import parameters_of
 from runtime.backend import jt
-from runtime.errors import UserError
+from runtime.errors import RunError, UserError
 from runtime.files import replacing
 
 RAW = "raw."
@@ -49,6 +49,8 @@ def write_checkpoint(path, tensors, header, dtype="float32"):
         stream.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
             array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
+            if array.size and abs(array).max() > np.finfo(dtype).max:
+                raise RunError(f"{path}: a weight of {abs(array).max():.3g} does not fit {dtype}")
             stream.write(np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).data)
 
 
@@ -68,7 +70,11 @@ def read_header(path, kind=None):
     if values.get("format") != FORMAT:
         raise UserError(f"{path}: its metadata has format {values.get('format')!r}, expected {FORMAT!r}")
     plain = {"kind", "weights"}
-    header = Header(**{key: values[key] if key in plain else json.loads(values[key]) for key in Header.__dataclass_fields__})
+    try:
+        header = Header(**{key: values[key] if key in plain else json.loads(values[key])
+                           for key in Header.__dataclass_fields__})
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: its metadata is not whole ({error!r})") from None
     if kind and header.kind != kind:
         raise UserError(f"{path}: holds the weights of {header.kind}, expected {kind}")
     return header

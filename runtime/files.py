@@ -1,9 +1,13 @@
 """Files that are whole or absent: written under a temporary name, flushed to the disk, renamed."""
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import platform
 from pathlib import Path
+
+HOST = "".join(c for c in platform.node() if c.isalnum()) or "host"  # folders may be shared between machines
 
 
 @contextlib.contextmanager
@@ -12,7 +16,8 @@ def replacing(path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as Pillow choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{HOST}-{os.getpid()}.tmp{path.suffix}")
+    remove_orphans(path)
     try:
         yield temporary
         flush(temporary)
@@ -21,6 +26,14 @@ def replacing(path):
             flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_orphans(path):
+    """Removes what killed processes of this machine left half-written for `path`; gigabytes, where it is a checkpoint."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.{HOST}-*.tmp{glob.escape(path.suffix)}"):
+        writer = left.name[len(f".{path.stem}.{HOST}-"):-len(f".tmp{path.suffix}")]
+        if writer.isdigit() and not os.path.exists(f"/proc/{writer}") and os.path.isdir("/proc/self"):
+            left.unlink(missing_ok=True)
 
 
 def flush(path):

@@ -22,9 +22,9 @@ def train_autoencoder(config, pairs, resume):
     """Trains on the pairs' images, writes config.autoencoder.path and returns the model."""
     options, size = config.train.autoencoder, (config.data.height, config.data.width)
     model = build_autoencoder(config.autoencoder, seed=config.train.seed)
+    run = Run(config, "autoencoder", model)
     if options.start:
         load_weights(model, options.start)
-    run = Run(config, "autoencoder", model)
     run.start(resume)
     training, validation = hold_out(pairs, config.data.validation)
     held = [read_image(pair.image, *size) for pair in validation]

@@ -35,20 +35,26 @@ class Run:
 
     def start(self, resume):
         """Begins, or goes on from the state. UserError when there is a state and no --resume, or one of another config."""
+        self.check(resume)
         self.training = Training(parameters_of(self.model), self.options)
         if self.state.exists():
-            if not resume:
-                raise UserError(f"{self.folder}: has a run at step {read_header(self.state).step}; --resume goes on with it, "
-                                "--set train.run=runs/OTHER starts another")
-            self.compare(read_header(self.state).config)
             self.training.restore(state_tensors(self.state), read_header(self.state).step)
             self.log.truncate_after(self.training.n)
         write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
 
-    def compare(self, old):
-        """UserError that lists the options that differ from those the state was trained with."""
-        new = config_dict(self.config)
-        problems = []
+    def check(self, resume):
+        """UserError when there is a state and no --resume, or one of another config, with the options that differ."""
+        if not self.state.exists():
+            return
+        header = read_header(self.state, self.stage)
+        if not resume:
+            raise UserError(f"{self.folder}: has a run at step {header.step}; --resume goes on with it, "
+                            "--set train.run=runs/OTHER starts another")
+        # The number of steps shapes a cosine decay.
+        free = FREE - {"steps"} if self.options.decay else FREE
+        old, new, problems = header.config, config_dict(self.config), []
+        if header.extra != self.extra:
+            problems.append(f"{self.state}: was trained on latents of another autoencoder than {self.config.autoencoder.path}")
         for section, options in (("autoencoder", new["autoencoder"]), ("data", new["data"]),
                                  (f"train.{self.stage}", new["train"][self.stage]),
                                  ("train", {"seed": new["train"]["seed"]}),
@@ -58,7 +64,7 @@ class Run:
                 before = before[part]
             problems += [f"{self.state}: {section}.{name} was {before.get(name)!r}, now {value!r}; expected the same to resume"
                          for name, value in options.items()
-                         if before.get(name) != value and name not in FREE | {"path", "cache"}]
+                         if before.get(name) != value and name not in free | {"path", "cache"}]
         if problems:
             raise UserError(problems)
 

@@ -32,11 +32,12 @@ def train_unet(config, pairs, autoencoder, resume):
         with jt.no_grad():
             return autoencoder.encode(from_uint8(images)).numpy()
 
-    latents = build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache)
     model = build_unet(config.unet, seed=config.train.seed)
+    run = Run(config, "unet", model, extra={"autoencoder": code})
+    run.check(resume)
+    latents = build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache)
     if options.start:
         load_weights(model, options.start)
-    run = Run(config, "unet", model, extra={"autoencoder": code})
     run.start(resume)
     copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
     training, validation = hold_out(list(range(len(pairs))), config.data.validation)

@@ -9,7 +9,7 @@ from models import checkpoint
 from models.checkpoint import Header, fill, load_weights, read_header, read_tensors, weights_hash, write_checkpoint
 from models.layers import Conv, GroupNorm, parameters_of
 from runtime.backend import jt, nn
-from runtime.errors import UserError
+from runtime.errors import RunError, UserError
 
 
 class Net(nn.Module):
@@ -204,3 +204,17 @@ def test_the_hash_is_that_of_names_and_values(path):
     del renamed.norm
     fill(renamed, {name.replace("norm", "other"): array for name, array in arrays(1).items()}, "drawn")
     assert weights_hash(renamed) != weights_hash(one)
+
+
+def test_weights_too_large_for_a_small_type_are_refused_and_the_old_file_stays(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_checkpoint(path, {"a": np.ones(3, np.float32)}, HEADER)
+    with pytest.raises(RunError, match="7e.04 does not fit float16"):
+        write_checkpoint(path, {"a": np.array([1, -7e4], np.float32)}, HEADER, dtype="float16")
+    assert load_file(path)["a"].shape == (3,)
+
+
+def test_a_checkpoint_whose_metadata_lacks_something_is_one_line(tmp_path):
+    save_file({"a": np.ones(3, np.float32)}, tmp_path / "a.safetensors", {"format": checkpoint.FORMAT, "kind": "unet"})
+    with pytest.raises(UserError, match="metadata is not whole"):
+        read_header(tmp_path / "a.safetensors")

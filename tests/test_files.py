@@ -1,9 +1,10 @@
 import hashlib
 import json
+import os
 
 import pytest
 
-from runtime.files import replacing, sha256, write_bytes, write_json
+from runtime.files import HOST, replacing, sha256, write_bytes, write_json
 
 
 def test_a_file_is_written_whole_with_its_folders(tmp_path):
@@ -43,3 +44,15 @@ def test_sha256_reads_files_larger_than_a_block(tmp_path):
     data = bytes(range(256)) * 9000
     write_bytes(tmp_path / "a", data)
     assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_a_living_ones_is_kept(tmp_path):
+    dead = tmp_path / f".state.{HOST}-999999999.tmp.bin"
+    alive = tmp_path / f".state.{HOST}-{os.getppid()}.tmp.bin"
+    elsewhere = tmp_path / ".state.otherhost-999999999.tmp.bin"
+    another = tmp_path / f".stated.{HOST}-999999999.tmp.bin"
+    for path in (dead, alive, elsewhere, another):
+        path.write_bytes(b"half")
+    write_bytes(tmp_path / "state.bin", b"whole")
+    assert not dead.exists() and alive.exists() and elsewhere.exists() and another.exists()
+    assert (tmp_path / "state.bin").read_bytes() == b"whole"
