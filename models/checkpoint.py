@@ -49,7 +49,7 @@ def write_checkpoint(path, tensors, header, dtype="float32"):
         stream.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
             array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
-            if array.size and abs(array).max() > np.finfo(dtype).max:
+            if dtype == "float16" and np.isfinite(array).all() and abs(array).max(initial=0) > np.finfo(dtype).max:
                 raise RunError(f"{path}: a weight of {abs(array).max():.3g} does not fit {dtype}")
             stream.write(np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).data)
 
