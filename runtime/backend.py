@@ -23,7 +23,8 @@ def settings(environ, choice):
     values = {
         "cache_name": "default",                                        # else the git branch that Jittor lies in
         "use_mpi": "1" if "OMPI_COMM_WORLD_SIZE" in environ else "0",   # mpicc on PATH is no reason to build for MPI
-        "OMP_WAIT_POLICY": "passive",                                   # threads that spin starve other processes
+        "GOMP_SPINCOUNT": "10000",                                      # threads wait briefly awake, then asleep: awake
+                                                                        # for long they starve any other process
         "FIX_TORCH_ERROR": "0",                                         # else it imports PyTorch, when there is one
     }
     if choice.device == "cuda":                                         # parts Jittor would download while importing
