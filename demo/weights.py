@@ -28,14 +28,19 @@ def main(argv):
 
 def export(config):
     """The run's autoencoder and its best U-Net as float16 safetensors; configs/demo.yaml starts from them."""
-    from models.checkpoint import read_header, read_tensors, write_checkpoint
+    from models.autoencoder import build_autoencoder
+    from models.checkpoint import load_weights, read_header, read_tensors, weights_hash, write_checkpoint
     from stages.run import ranked
     unet, _ = ranked(config.train.run)[0]
+    autoencoder = build_autoencoder(config.autoencoder)
     for name, path in (("autoencoder", config.autoencoder.path), ("unet", unet)):
-        header = read_header(path, name)
+        header, target = read_header(path, name), WEIGHTS / f"{name}.safetensors"
+        if name == "unet":  # rounding has changed the autoencoder's hash
+            header.extra = {"autoencoder": weights_hash(autoencoder)}
         header.config = config_dict(config)
-        target = WEIGHTS / f"{name}.safetensors"
         write_checkpoint(target, read_tensors(path), header, dtype="float16")
+        if name == "autoencoder":
+            load_weights(autoencoder, target)
         print(f"{target}: {target.stat().st_size / 1e6:.2f} MB, step {header.step}, {header.metrics}")
 
 
