@@ -11,6 +11,7 @@ CPU = Choice("cpu", "because")
 
 PROCESS = """
 import json, os, resource, signal, ssl, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
 before = ssl._create_default_https_context, sys.excepthook, sys.exit, sys.getrecursionlimit()
 from runtime.backend import DEVICE, REASON, jt, nn
 from runtime.distributed import rank, world_size
