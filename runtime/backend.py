@@ -3,6 +3,7 @@
 Importing Jittor chooses a compiler, builds its core on first use, and changes the whole process (signal handlers, TLS
 verification, sys.exit, sys.excepthook, the recursion limit). Here the device is chosen first, and the process is put
 back afterwards: Ctrl-C raises KeyboardInterrupt, a killed child is not the end of its parent, tracebacks are Python's.
+On CUDA 13 or with cuDNN 9 it is a patched copy of the installed Jittor that is started (runtime/patch.py).
 """
 import contextlib
 import glob
@@ -15,6 +16,7 @@ import time
 from runtime import errors
 from runtime.device import choose_device
 from runtime.errors import RunError
+from runtime.patch import patched_copy
 from runtime.tools import check_tools, jittor_finds_config, python_config
 
 
@@ -29,6 +31,10 @@ def settings(environ, choice):
     }
     if choice.device == "cuda":                                         # parts Jittor would download while importing
         values.update(use_cutt="0", use_cutlass="0")
+    if choice.patched:
+        values["cache_name"] = "patched"
+        if not ("nccl_include_path" in environ and "nccl_lib_path" in environ):
+            values["use_nccl"] = "0"                                    # its 2.8.4, of 2021, knows no CUDA 12 or 13
     if not jittor_finds_config(environ) and python_config(environ):
         values["python_config_path"] = python_config(environ)
     values = {name: value for name, value in values.items() if name not in environ}
@@ -85,6 +91,8 @@ def start():
     if choice.idle_gpu:
         print(f"There is a GPU, but this runs on the CPU: {choice.reason}", file=sys.stderr)
     check_tools(os.environ)
+    if choice.patched:
+        put_first(patched_copy(os.environ))
     before = os.environ.get("nvcc_path")
     os.environ.update(settings(os.environ, choice))
     try:
@@ -97,6 +105,14 @@ def start():
     if built_in:
         print(f"Jittor's core is built ({built_in:.0f} s).", file=sys.stderr, flush=True)
     return jt, choice.device, choice.reason
+
+
+def put_first(folder):
+    """Makes `import jittor` take the packages in a folder. Raises RunError where the installed ones are loaded already."""
+    loaded = sys.modules.get("jittor_utils")
+    if loaded and os.path.dirname(os.path.dirname(os.path.realpath(loaded.__file__))) != os.path.realpath(folder):
+        raise RunError(f"jittor_utils was imported from {loaded.__file__} before runtime.backend, expected {folder}")
+    sys.path.insert(0, str(folder))
 
 
 def import_jittor(choice):
