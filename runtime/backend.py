@@ -14,32 +14,10 @@ import sys
 import time
 
 from runtime import errors
-from runtime.device import choose_device
+from runtime.device import choose_device, settings
 from runtime.errors import RunError
 from runtime.patch import patched_copy
-from runtime.tools import check_tools, jittor_finds_config, python_config
-
-
-def settings(environ, choice):
-    """The environment variables Jittor is started with, but for those a user has set."""
-    values = {
-        "cache_name": "default",                                        # else the git branch that Jittor lies in
-        "use_mpi": "1" if "OMPI_COMM_WORLD_SIZE" in environ else "0",   # mpicc on PATH is no reason to build for MPI
-        "GOMP_SPINCOUNT": "10000",                                      # threads wait briefly awake, then asleep: awake
-                                                                        # for long they starve any other process
-        "FIX_TORCH_ERROR": "0",                                         # else it imports PyTorch, when there is one
-    }
-    if choice.device == "cuda":                                         # parts Jittor would download while importing
-        values.update(use_cutt="0", use_cutlass="0")
-    if choice.patched:
-        values["cache_name"] = "patched"
-        if not ("nccl_include_path" in environ and "nccl_lib_path" in environ):
-            values["use_nccl"] = "0"                                    # its 2.8.4, of 2021, knows no CUDA 12 or 13
-    if not jittor_finds_config(environ) and python_config(environ):
-        values["python_config_path"] = python_config(environ)
-    values = {name: value for name, value in values.items() if name not in environ}
-    values["nvcc_path"] = choice.nvcc_path
-    return values
+from runtime.tools import check_tools
 
 
 def core_is_built(cache_path, device):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from runtime.errors import UserError
-from runtime.toolkit import LIBRARIES, Toolkit, find_toolkits  # noqa: F401 (named beside Driver and Choice)
+from runtime.toolkit import LIBRARIES, Toolkit, find_toolkits  # noqa: F401 (Toolkit stands beside Driver and Choice)
+from runtime.tools import jittor_finds_config, python_config
 
 INSTALL_CUDA = "python -m jittor_utils.install_cuda"  # Jittor's own CUDA 12.2 with cuDNN 8, in ~/.cache/jittor
 
@@ -105,6 +106,28 @@ def with_toolkit(toolkit):
     patched = needs_patches(toolkit)
     parts = [f"CUDA {dotted(toolkit.cuda)}", f"cuDNN {toolkit.cudnn or 'unknown'}", toolkit.nvcc]
     return Choice("cuda", ", ".join(parts + ["a patched copy of Jittor"] * patched), toolkit.nvcc, patched=patched)
+
+
+def settings(environ, choice):
+    """The environment variables Jittor is started with, but for those a user has set."""
+    values = {
+        "cache_name": "default",                                        # else the git branch that Jittor lies in
+        "use_mpi": "1" if "OMPI_COMM_WORLD_SIZE" in environ else "0",   # mpicc on PATH is no reason to build for MPI
+        "GOMP_SPINCOUNT": "10000",                                      # threads wait briefly awake, then asleep: awake
+                                                                        # for long they starve any other process
+        "FIX_TORCH_ERROR": "0",                                         # else it imports PyTorch, when there is one
+    }
+    if choice.device == "cuda":                                         # parts Jittor would download while importing
+        values.update(use_cutt="0", use_cutlass="0")
+    if choice.patched:
+        values["cache_name"] = "patched"
+        if not ("nccl_include_path" in environ and "nccl_lib_path" in environ):
+            values["use_nccl"] = "0"                                    # its 2.8.4, of 2021, knows no CUDA 12 or 13
+    if not jittor_finds_config(environ) and python_config(environ):
+        values["python_config_path"] = python_config(environ)
+    values = {name: value for name, value in values.items() if name not in environ}
+    values["nvcc_path"] = choice.nvcc_path
+    return values
 
 
 def probe_driver():
