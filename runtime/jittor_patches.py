@@ -83,6 +83,12 @@ WHERE_ITERATORS = [
 #include <thrust/iterator/transform_iterator.h>
 ''')]
 
+DEPTHWISE_LANE = Patch(
+    "lane number in depthwise convolutions", "cub has no member LaneId: CCCL 3 (CUDA 13) took it out",
+    "jittor/depthwise_conv.py",
+    '''cub::LaneId()''',
+    '''(threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32''')
+
 CPP17 = [
     Patch("C++17", "#error: CCCL 3 (CUDA 13) requires at least C++17", "jittor/compiler.py",
           '''cc_flags += " -Wall -Wno-unknown-pragmas -std=c++14 -fPIC "
@@ -177,5 +183,5 @@ sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..",
 import re
 ''')]
 
-PATCHES = [DEVICE_PROPERTIES, *CPP17, CUDNN_NAMES, *RNN, *SOFTMAX_MAX, *WHERE_ITERATORS, NPP, *ARCHITECTURES,
+PATCHES = [DEVICE_PROPERTIES, *CPP17, CUDNN_NAMES, *RNN, *SOFTMAX_MAX, *WHERE_ITERATORS, DEPTHWISE_LANE, NPP, *ARCHITECTURES,
            *CONVOLUTIONS, *OWN_UTILITIES]
