@@ -25,13 +25,14 @@ CACHE_NAME = "build_check"                # what it compiles stays out of the wa
 STAND_IN = Path(__file__).with_name("stand_in.cc")
 
 BUILD = """
-import contextlib, ctypes, json, os, sys, time
+import contextlib, ctypes, json, os, signal, sys, time
 copy, stand_in, quick = sys.argv[1], sys.argv[2], sys.argv[3] == "quick"
 sys.path[:0] = [copy, os.getcwd()]
 begun = time.time()
 with contextlib.redirect_stdout(sys.stderr):
     import jittor as jt
 from jittor import compile_extern, compiler
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)      # Jittor's own handler would end this process with a trial's
 jt.flags.use_parallel_op_compiler = jt.flags.use_parallel_op_compiler or 1    # a graph's kernels are all made before it runs
 facts = {"jittor": jt.__file__, "seconds": time.time() - begun, "flags": jt.flags.nvcc_flags, "parts": []}
 def size(file):
