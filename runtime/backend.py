@@ -3,6 +3,7 @@
 Importing Jittor chooses a compiler, builds its core on first use, and changes the whole process (signal handlers, TLS
 verification, sys.exit, sys.excepthook, the recursion limit). Here the device is chosen first, and the process is put
 back afterwards: Ctrl-C raises KeyboardInterrupt, a killed child is not the end of its parent, tracebacks are Python's.
+On CUDA 13 or with cuDNN 9 it is a patched copy of the installed Jittor that is started (runtime/patch.py).
 """
 import contextlib
 import glob
@@ -13,27 +14,10 @@ import sys
 import time
 
 from runtime import errors
-from runtime.device import choose_device
+from runtime.device import choose_device, settings
 from runtime.errors import RunError
-from runtime.tools import check_tools, jittor_finds_config, python_config
-
-
-def settings(environ, choice):
-    """The environment variables Jittor is started with, but for those a user has set."""
-    values = {
-        "cache_name": "default",                                        # else the git branch that Jittor lies in
-        "use_mpi": "1" if "OMPI_COMM_WORLD_SIZE" in environ else "0",   # mpicc on PATH is no reason to build for MPI
-        "GOMP_SPINCOUNT": "10000",                                      # threads wait briefly awake, then asleep: awake
-                                                                        # for long they starve any other process
-        "FIX_TORCH_ERROR": "0",                                         # else it imports PyTorch, when there is one
-    }
-    if choice.device == "cuda":                                         # parts Jittor would download while importing
-        values.update(use_cutt="0", use_cutlass="0")
-    if not jittor_finds_config(environ) and python_config(environ):
-        values["python_config_path"] = python_config(environ)
-    values = {name: value for name, value in values.items() if name not in environ}
-    values["nvcc_path"] = choice.nvcc_path
-    return values
+from runtime.patch import patched_copy
+from runtime.tools import check_tools
 
 
 def core_is_built(cache_path, device):
@@ -85,6 +69,8 @@ def start():
     if choice.idle_gpu:
         print(f"There is a GPU, but this runs on the CPU: {choice.reason}", file=sys.stderr)
     check_tools(os.environ)
+    if choice.patched:
+        put_first(patched_copy(os.environ))
     before = os.environ.get("nvcc_path")
     os.environ.update(settings(os.environ, choice))
     try:
@@ -97,6 +83,14 @@ def start():
     if built_in:
         print(f"Jittor's core is built ({built_in:.0f} s).", file=sys.stderr, flush=True)
     return jt, choice.device, choice.reason
+
+
+def put_first(folder):
+    """Makes `import jittor` take the packages in a folder. Raises RunError where the installed ones are loaded already."""
+    loaded = sys.modules.get("jittor_utils")
+    if loaded and os.path.dirname(os.path.dirname(os.path.realpath(loaded.__file__))) != os.path.realpath(folder):
+        raise RunError(f"jittor_utils was imported from {loaded.__file__} before runtime.backend, expected {folder}")
+    sys.path.insert(0, str(folder))
 
 
 def import_jittor(choice):

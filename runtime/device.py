@@ -1,58 +1,66 @@
 """CPU or CUDA: decided before Jittor is imported, because a Jittor that finds half a CUDA dies while importing."""
 import ctypes
-import glob
 import os
-import platform
-import re
-import shutil
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional
 
 from runtime.errors import UserError
+from runtime.toolkit import LIBRARIES, Toolkit, find_toolkits  # noqa: F401 (Toolkit stands beside Driver and Choice)
+from runtime.tools import jittor_finds_config, python_config
 
 INSTALL_CUDA = "python -m jittor_utils.install_cuda"  # Jittor's own CUDA 12.2 with cuDNN 8, in ~/.cache/jittor
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What NVIDIA's driver says. cuda: the newest CUDA it runs, such as (12, 4); problem: why no GPU can be used."""
+    """What NVIDIA's driver says. cuda: the newest CUDA it runs, such as (12, 4); problem: why no GPU can be used.
+
+    capability: of the oldest GPU, such as (8, 6) for a 3090.
+    """
     cuda: Optional[tuple] = None
     gpus: int = 0
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class Toolkit:
-    """A CUDA toolkit as Jittor would use it. cuda: (major, minor); cudart: libcudart.so or ""; cudnn: major or 0."""
-    nvcc: str
-    cuda: tuple
-    cudart: str = ""
-    cudnn: int = 0
+    capability: Optional[tuple] = None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """device: "cpu" or "cuda"; reason: one line; nvcc_path: what Jittor is told; idle_gpu: there is a GPU, not used."""
+    """device: "cpu" or "cuda"; reason: one line; nvcc_path: what Jittor is told; idle_gpu: there is a GPU, not used.
+
+    patched: a patched copy of Jittor has to be started (runtime/patch.py) instead of the installed one.
+    """
     device: str
     reason: str
     nvcc_path: str = ""
     idle_gpu: bool = False
+    patched: bool = False
+
+
+def needs_patches(toolkit):
+    """Whether Jittor 1.3.11 as it is installed would not start on this toolkit: CUDA 13, or any CUDA with cuDNN 9."""
+    return toolkit.cuda[0] >= 13 or toolkit.cudnn >= 9
 
 
 def unusable(toolkit, driver):
-    """Why Jittor 1.3.11 cannot start on this toolkit and driver; "" when it can."""
+    """Why Jittor 1.3.11, patched where it has to be, cannot start on this toolkit and driver; "" when it can."""
     if not toolkit.cudart:
         return f"{toolkit.nvcc}: no lib64/libcudart.so beside it"
-    if toolkit.cuda[0] not in (11, 12):
-        return f"{toolkit.nvcc}: CUDA {dotted(toolkit.cuda)}, Jittor 1.3.11 starts on CUDA 11 and 12"
+    if toolkit.cuda[0] not in (11, 12, 13):
+        return f"{toolkit.nvcc}: CUDA {dotted(toolkit.cuda)}, expected 11, 12 or 13"
     if driver.cuda and driver.cuda[0] < toolkit.cuda[0]:
         return f"{toolkit.nvcc}: CUDA {dotted(toolkit.cuda)}, the driver runs CUDA {dotted(driver.cuda)} at most"
     if not toolkit.cudnn:
         return f"{toolkit.nvcc}: no cuDNN (libcudnn.so) found for it"
-    if toolkit.cudnn != 8:
-        return f"{toolkit.nvcc}: cuDNN {toolkit.cudnn}, Jittor 1.3.11 starts on cuDNN 8"
+    if toolkit.cudnn not in ((9,) if toolkit.cuda[0] == 13 else (8, 9)):
+        return f"{toolkit.nvcc}: cuDNN {toolkit.cudnn}, expected 9, or 8 with CUDA 11 and 12"
+    if toolkit.missing:
+        wheels = " ".join(dict.fromkeys(LIBRARIES[name] for name in toolkit.missing))
+        return f"{toolkit.nvcc}: no {', '.join(f'lib{name}.so' for name in toolkit.missing)} found for it ({wheels})"
+    capability = driver.capability
+    if capability and toolkit.cuda[0] == 13 and capability < (7, 5):
+        return f"{toolkit.nvcc}: CUDA 13 has no code for a GPU of compute capability {dotted(capability)}, 7.5 is its first"
+    if capability and capability >= (10, 0) and not needs_patches(toolkit):
+        return f"{toolkit.nvcc}: with cuDNN 8 there is no code for a GPU of compute capability {dotted(capability)}"
     return ""
 
 
@@ -80,16 +88,46 @@ def choose_device(environ, driver=None, toolkits=None):
         return without(found.problem or "there is no NVIDIA GPU")
     offered = (toolkits or find_toolkits)(environ)
     problems = []
-    for toolkit in offered:
-        problem = unusable(toolkit, found) if "nvcc_path" not in environ or not toolkit.cudart else ""
+    for toolkit in sorted(offered, key=needs_patches):               # the installed Jittor where that is possible
+        problem = unusable(toolkit, found)
         if not problem:
-            return Choice("cuda", f"CUDA {dotted(toolkit.cuda)}, cuDNN {toolkit.cudnn or 'unknown'}, {toolkit.nvcc}",
-                          nvcc_path=toolkit.nvcc)
+            return with_toolkit(toolkit)
         problems.append(problem)
+    if "nvcc_path" in environ and any(toolkit.cudart for toolkit in offered):
+        return with_toolkit(next(toolkit for toolkit in offered if toolkit.cudart))
     if not problems:
         named = environ.get("nvcc_path")
         problems = [f"nvcc_path is {named}, which does not run" if named else "no CUDA toolkit (nvcc) was found"]
     return without(f"{'; '.join(problems)} (mend: {INSTALL_CUDA})", idle_gpu=True)
+
+
+def with_toolkit(toolkit):
+    """The Choice of a toolkit."""
+    patched = needs_patches(toolkit)
+    parts = [f"CUDA {dotted(toolkit.cuda)}", f"cuDNN {toolkit.cudnn or 'unknown'}", toolkit.nvcc]
+    return Choice("cuda", ", ".join(parts + ["a patched copy of Jittor"] * patched), toolkit.nvcc, patched=patched)
+
+
+def settings(environ, choice):
+    """The environment variables Jittor is started with, but for those a user has set."""
+    values = {
+        "cache_name": "default",                                        # else the git branch that Jittor lies in
+        "use_mpi": "1" if "OMPI_COMM_WORLD_SIZE" in environ else "0",   # mpicc on PATH is no reason to build for MPI
+        "GOMP_SPINCOUNT": "10000",                                      # threads wait briefly awake, then asleep: awake
+                                                                        # for long they starve any other process
+        "FIX_TORCH_ERROR": "0",                                         # else it imports PyTorch, when there is one
+    }
+    if choice.device == "cuda":                                         # parts Jittor would download while importing
+        values.update(use_cutt="0", use_cutlass="0")
+    if choice.patched:
+        values["cache_name"] = "patched"
+        if not ("nccl_include_path" in environ and "nccl_lib_path" in environ):
+            values["use_nccl"] = "0"                                    # its 2.8.4, of 2021, knows no CUDA 12 or 13
+    if not jittor_finds_config(environ) and python_config(environ):
+        values["python_config_path"] = python_config(environ)
+    values = {name: value for name, value in values.items() if name not in environ}
+    values["nvcc_path"] = choice.nvcc_path
+    return values
 
 
 def probe_driver():
@@ -106,7 +144,7 @@ def probe_driver():
     if status == 0:
         status = cuda.cuDeviceGetCount(ctypes.byref(number))
     if status == 0 and number.value:
-        return Driver(version, number.value)
+        return Driver(version, number.value, capability=oldest_capability(cuda, number.value))
     if status in (0, 100):                                   # 100: CUDA_ERROR_NO_DEVICE
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         seen = "" if hidden is None else f" with CUDA_VISIBLE_DEVICES={hidden}"
@@ -114,54 +152,16 @@ def probe_driver():
     return Driver(version, 0, f"the NVIDIA driver does not start (cuInit gives error {status})")
 
 
-def find_toolkits(environ):
-    """The toolkits Jittor could be told to use, best first: nvcc_path alone when it is set."""
-    if environ.get("nvcc_path"):
-        candidates = [environ["nvcc_path"]]
-    else:
-        jittor_home = Path(environ.get("JITTOR_HOME") or Path.home())
-        candidates = sorted(glob.glob(str(jittor_home / ".cache/jittor/jtcuda/*/bin/nvcc")), reverse=True)
-        homes = [environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
-        candidates += [os.path.join(home, "bin", "nvcc") for home in homes if home]
-        candidates += [shutil.which("nvcc", path=environ.get("PATH")) or ""]
-        candidates += ["/usr/local/cuda/bin/nvcc", "/usr/bin/nvcc", "/opt/cuda/bin/nvcc"]
-    kits, seen = [], set()
-    for nvcc in candidates:
-        if not nvcc or not os.access(nvcc, os.X_OK) or os.path.realpath(nvcc) in seen:
-            continue
-        seen.add(os.path.realpath(nvcc))
-        kits += [kit for kit in [inspect_toolkit(nvcc)] if kit]
-    return kits
-
-
-def inspect_toolkit(nvcc):
-    """The Toolkit around an nvcc, looked at in the places where Jittor looks; None when nvcc does not run."""
-    try:
-        text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=30).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    release = re.search(r"release (\d+)\.(\d+)", text)
-    if not release:
-        return None
-    machine = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "aarch64"
-    system = f"/usr/lib/{machine}-linux-gnu"
-    binaries = os.path.dirname(os.path.realpath(nvcc) if os.path.islink(nvcc) else nvcc)
-    libraries = system if nvcc == "/usr/bin/nvcc" else os.path.normpath(os.path.join(binaries, "..", "lib64"))
-    cudart = os.path.join(libraries, "libcudart.so")
-    cudart = cudart if os.path.exists(cudart) else ""
-    folders = [libraries, os.path.join(libraries, "..", "targets", f"{machine}-linux", "lib"), system, "/usr/lib"]
-    return Toolkit(nvcc, (int(release[1]), int(release[2])), cudart, cudnn_major(folders))
-
-
-def cudnn_major(folders):
-    """The major version of the first libcudnn.so in these folders, read from the names beside it; 0 without one."""
-    for folder in folders:
-        library = os.path.join(folder, "libcudnn.so")
-        if os.path.exists(library):
-            names = [os.path.realpath(library)] + sorted(glob.glob(library + ".*"))
-            majors = [match[1] for match in (re.search(r"libcudnn\.so\.(\d+)", name) for name in names) if match]
-            return int(majors[0]) if majors else 0
-    return 0
+def oldest_capability(cuda, gpus):
+    """The compute capability of the oldest GPU through libcuda, None where it does not tell."""
+    found = []
+    for index in range(gpus):
+        device, major, minor = ctypes.c_int(0), ctypes.c_int(0), ctypes.c_int(0)
+        status = cuda.cuDeviceGet(ctypes.byref(device), index)
+        status = status or cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)      # ..._CAPABILITY_MAJOR
+        status = status or cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)      # ..._CAPABILITY_MINOR
+        found += [] if status else [(major.value, minor.value)]
+    return min(found) if found else None
 
 
 def dotted(version):

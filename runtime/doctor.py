@@ -14,10 +14,12 @@ from importlib import metadata
 from pathlib import Path
 
 from runtime import tools
-from runtime.device import INSTALL_CUDA, choose_device, dotted, find_toolkits, probe_driver, unusable
+from runtime.device import INSTALL_CUDA, choose_device, dotted, needs_patches, probe_driver, unusable
 from runtime.errors import UserError, run_script
+from runtime.jittor_patches import JITTOR, PATCHES
+from runtime.patch import NOT_PATCHED, cache_folder, copy_name, installed, patched_texts, summary
+from runtime.toolkit import find_toolkits
 
-JITTOR = "1.3.11.0"
 NEEDED_GIB = {"cache": 2, "here": 5}    # Jittor's core and operators; latents, checkpoints and pictures of a small run
 
 TRIAL = """
@@ -96,12 +98,26 @@ def check_gpu():
     toolkits = find_toolkits(os.environ)
     if not toolkits:
         return lines + [Line("CUDA", "note", "no toolkit (nvcc): runs on the CPU", INSTALL_CUDA)]
-    usable = [kit for kit in toolkits if not unusable(kit, driver)]
-    kit = (usable or toolkits)[0]
-    problem = unusable(kit, driver)
-    lines.append(Line("CUDA", "ok" if usable else "note", problem or f"{dotted(kit.cuda)} at {kit.nvcc}",
-                      "" if usable else INSTALL_CUDA))
-    return lines + [Line("cuDNN", "ok" if usable else "note", str(kit.cudnn) if kit.cudnn else "not found beside nvcc")]
+    usable = [kit for kit in sorted(toolkits, key=needs_patches) if not unusable(kit, driver)]
+    if not usable:
+        return lines + [Line("CUDA", "note", unusable(kit, driver), INSTALL_CUDA) for kit in toolkits]
+    kit = usable[0]
+    assembled = ", assembled from NVIDIA's wheels" if kit.wheels else ""
+    lines += [Line("CUDA", "ok", f"{dotted(kit.cuda)} at {kit.nvcc}{assembled}"), Line("cuDNN", "ok", str(kit.cudnn))]
+    return lines + (check_patches() if needs_patches(kit) else [])
+
+
+def check_patches():
+    """The patched copy of Jittor that CUDA 13 or cuDNN 9 asks for, and why each patch is there."""
+    copy = cache_folder(os.environ) / copy_name(PATCHES)
+    if not copy.is_dir():
+        try:
+            patched_texts(installed(), PATCHES)
+        except UserError as error:
+            return [Line("patches", "broken", error.problems[0], NOT_PATCHED)]
+    made = "" if copy.is_dir() else ", to be made"
+    return [Line("patched copy", "ok", f"{copy}{made}; the installed Jittor is not touched"),
+            *(Line("patch", "ok", f"{name}: {why}") for name, why in summary().items())]
 
 
 def check_choice():
@@ -202,8 +218,10 @@ def parser():
             BROKEN  Jittor cannot run; `mend:` is the command that helps (with sudo where it installs packages)
 
             The last line starts Jittor in a process of its own; the first time that builds its core, 3 to 6 minutes.
-            A GPU is used when its driver works and a CUDA 11 or 12 toolkit with cuDNN 8 is found. Without one
-            everything runs on the CPU. IIDM_DEVICE=cpu or IIDM_DEVICE=cuda forces one; nvcc_path=... names the toolkit.
+            A GPU is used when its driver works and a CUDA 11, 12 or 13 toolkit with cuDNN is found: a normal one, or an
+            nvcc and NVIDIA's Python wheels (IIDM_CUDA_WHEELS=... names a site-packages folder that holds them). CUDA 13
+            and cuDNN 9 run through a patched copy of Jittor. Without a GPU everything runs on the CPU.
+            IIDM_DEVICE=cpu or IIDM_DEVICE=cuda forces one; nvcc_path=... names the toolkit.
             Exit status: 0 when Jittor can run, 1 when it cannot."""))
     p.add_argument("--quick", action="store_true", help="look only, do not start Jittor")
     p.add_argument("--json", action="store_true", help="the same as JSON, for programs")

@@ -95,6 +95,43 @@ def test_a_users_settings_are_kept_but_for_the_nvcc_that_was_chosen():
     assert settings({}, Choice("cuda", "", "/cuda/bin/nvcc"))["nvcc_path"] == "/cuda/bin/nvcc"
 
 
+def test_the_patched_copy_has_a_build_cache_of_its_own_and_leaves_out_the_old_nccl():
+    from runtime.backend import settings
+    patched = Choice("cuda", "", "/cuda/bin/nvcc", patched=True)
+    assert (settings({}, patched)["cache_name"], settings({}, patched)["use_nccl"]) == ("patched", "0")
+    assert "use_nccl" not in settings({"nccl_include_path": "/i", "nccl_lib_path": "/l"}, patched)
+    stock = settings({}, Choice("cuda", "", "/cuda/bin/nvcc"))
+    assert stock["cache_name"] == "default" and "use_nccl" not in stock
+    assert "use_nccl" not in settings({}, CPU) and "use_cutt" not in settings({}, CPU)
+
+
+PATCHED = """
+import sys
+from runtime import device, patch
+device.probe_driver = lambda: device.Driver((13, 0), 1)
+device.find_toolkits = lambda environ: [device.Toolkit("/absent/bin/nvcc", (13, 0), "x", 9)]
+{before}
+try:
+    import runtime.backend
+except BaseException as error:
+    import jittor_utils
+    print(jittor_utils.__file__)
+    print(error)
+"""
+
+
+def test_on_cuda_13_the_copy_is_what_python_imports(tmp_path):
+    done = run_python(PATCHED.format(before=""), IIDM_DEVICE="cuda", nvcc_path=None, XDG_CACHE_HOME=str(tmp_path),
+                      HOME=str(tmp_path), JITTOR_HOME=None, DISABLE_MULTIPROCESSING="1")
+    assert done.stdout.startswith(str(tmp_path / "iidm")), done.stdout + done.stderr
+
+
+def test_a_jittor_loaded_before_the_copy_is_an_error(tmp_path):
+    done = run_python(PATCHED.format(before="import jittor_utils"), IIDM_DEVICE="cuda", nvcc_path=None,
+                      XDG_CACHE_HOME=str(tmp_path))
+    assert "was imported from" in done.stdout and "expected" in done.stdout, done.stdout + done.stderr
+
+
 def test_mpi_is_used_under_mpirun_only():
     from runtime.backend import settings
     assert settings({}, CPU)["use_mpi"] == "0"

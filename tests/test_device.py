@@ -1,11 +1,12 @@
 import pytest
 
-from runtime.device import Driver, Toolkit, choose_device, cudnn_major, find_toolkits, inspect_toolkit
+from runtime.device import Driver, choose_device, needs_patches, unusable
 from runtime.errors import UserError
+from runtime.toolkit import Toolkit
 
 NO_DRIVER = Driver(problem="there is no NVIDIA driver (libcuda.so.1)")
 ONE_GPU = Driver(cuda=(12, 4), gpus=1)
-NEW_GPU = Driver(cuda=(13, 0), gpus=8)
+NEW_GPU = Driver(cuda=(14, 0), gpus=8)
 GOOD = Toolkit("/cuda/bin/nvcc", (12, 2), cudart="/cuda/lib64/libcudart.so", cudnn=8)
 
 
@@ -22,6 +23,33 @@ def test_a_gpu_with_cuda_12_and_cudnn_8_is_used():
     assert (choice.device, choice.nvcc_path, choice.idle_gpu) == ("cuda", "/cuda/bin/nvcc", False)
 
 
+@pytest.mark.parametrize("cuda, cudnn, patched", [
+    ((11, 2), 8, False), ((11, 8), 8, False), ((12, 2), 8, False), ((12, 8), 8, False),
+    ((12, 8), 9, True), ((13, 0), 9, True), ((13, 2), 9, True),
+])
+def test_cuda_13_and_cudnn_9_are_used_through_the_patched_copy_older_ones_through_the_installed_jittor(cuda, cudnn, patched):
+    choice = choose(driver=NEW_GPU, toolkits=[kit(cuda=cuda, cudnn=cudnn)])
+    assert (choice.device, choice.nvcc_path, choice.patched) == ("cuda", "/cuda/bin/nvcc", patched)
+    assert ("patched copy" in choice.reason) == patched
+
+
+def test_the_installed_jittor_is_preferred_where_a_toolkit_allows_it():
+    choice = choose(driver=NEW_GPU, toolkits=[kit(cuda=(13, 0), cudnn=9, nvcc="/new/nvcc"), kit(nvcc="/old/nvcc")])
+    assert (choice.nvcc_path, choice.patched) == ("/old/nvcc", False)
+
+
+def test_a_blackwell_gpu_is_not_given_to_a_toolkit_without_code_for_it():
+    blackwell = Driver((13, 0), 1, capability=(12, 0))
+    assert "compute capability 12.0" in unusable(kit(), blackwell)
+    choice = choose(driver=blackwell, toolkits=[kit(nvcc="/old/nvcc"), kit(cuda=(13, 0), cudnn=9, nvcc="/new/nvcc")])
+    assert (choice.nvcc_path, choice.patched) == ("/new/nvcc", True)
+
+
+def test_a_volta_gpu_is_not_given_to_cuda_13():
+    volta = Driver((13, 0), 1, capability=(7, 0))
+    assert "7.5 is its first" in unusable(kit(cuda=(13, 0), cudnn=9), volta) and not unusable(kit(), volta)
+
+
 def test_nvcc_on_path_without_a_driver_means_cpu_and_no_nvcc_for_jittor():
     choice = choose(driver=NO_DRIVER)
     assert (choice.device, choice.nvcc_path, choice.idle_gpu) == ("cpu", "", False)
@@ -36,10 +64,12 @@ def test_without_a_gpu_no_toolkit_is_looked_for():
 
 @pytest.mark.parametrize("toolkits, why", [
     ([], "no CUDA toolkit"),
-    ([kit(cuda=(13, 0))], "CUDA 13.0"),
+    ([kit(cuda=(13, 0), cudnn=8)], "cuDNN 8, expected 9"),
     ([kit(cuda=(10, 2))], "CUDA 10.2"),
-    ([kit(cudnn=9)], "cuDNN 9"),
+    ([kit(cuda=(14, 0), cudnn=9)], "CUDA 14.0"),
+    ([kit(cudnn=10)], "cuDNN 10"),
     ([kit(cudnn=0)], "no cuDNN"),
+    ([Toolkit("/cuda/bin/nvcc", (13, 0), "x", 9, missing=("curand",))], "no libcurand.so found for it (nvidia-curand)"),
     ([kit(cudart="")], "libcudart"),
 ])
 def test_a_gpu_jittor_cannot_start_on_is_left_idle_with_the_reason_and_a_command(toolkits, why):
@@ -67,7 +97,7 @@ def test_cpu_can_be_forced_without_asking_the_driver():
 @pytest.mark.parametrize("environ, driver, toolkits, why", [
     ({}, NO_DRIVER, [GOOD], "there is no NVIDIA driver"),
     ({}, Driver((12, 4), 0, "the NVIDIA driver shows no GPU"), [GOOD], "shows no GPU"),
-    ({}, NEW_GPU, [kit(cuda=(13, 0))], "CUDA 13.0"),
+    ({}, ONE_GPU, [kit(cuda=(13, 0), cudnn=9)], "the driver runs CUDA 12.4 at most"),
     ({"nvcc_path": ""}, ONE_GPU, [GOOD], "nvcc_path is set to nothing"),
 ])
 def test_cuda_forced_where_it_cannot_be_is_an_error_that_says_why(environ, driver, toolkits, why):
@@ -86,52 +116,17 @@ def test_an_empty_nvcc_path_means_cpu():
 
 
 def test_a_users_nvcc_path_is_taken_at_its_word():
-    choice = choose({"nvcc_path": "/mine/nvcc"}, NEW_GPU, [kit(cuda=(13, 0), cudnn=9, nvcc="/mine/nvcc")])
-    assert (choice.device, choice.nvcc_path) == ("cuda", "/mine/nvcc")
+    mine = kit(cuda=(14, 0), cudnn=0, nvcc="/mine/nvcc")
+    choice = choose({"nvcc_path": "/mine/nvcc"}, ONE_GPU, [mine])
+    assert (choice.device, choice.nvcc_path, choice.patched) == ("cuda", "/mine/nvcc", True) and needs_patches(mine)
+
+
+def test_a_users_nvcc_path_is_completed_with_the_wheels_where_they_help():
+    whole = kit(cuda=(13, 0), cudnn=9, nvcc="/prefix/nvcc")
+    choice = choose({"nvcc_path": "/mine/nvcc"}, NEW_GPU, [kit(cuda=(13, 0), cudnn=0, nvcc="/mine/nvcc"), whole])
+    assert choice.nvcc_path == "/prefix/nvcc"
 
 
 def test_a_users_nvcc_path_without_its_libraries_or_not_there_is_not_used():
     assert "libcudart" in choose({"nvcc_path": "/mine/nvcc"}, NEW_GPU, [kit(cudart="", nvcc="/mine/nvcc")]).reason
     assert "which does not run" in choose({"nvcc_path": "/mine/nvcc"}, NEW_GPU, []).reason
-
-
-def fake_toolkit(folder, release="12.2", cudart=True, cudnn="8.9.7"):
-    """A folder that looks like a CUDA toolkit; returns its nvcc."""
-    (folder / "bin").mkdir(parents=True)
-    (folder / "lib64").mkdir()
-    nvcc = folder / "bin" / "nvcc"
-    nvcc.write_text(f"#!/bin/sh\necho Cuda compilation tools, release {release}, V{release}.1\n")
-    nvcc.chmod(0o755)
-    if cudart:
-        (folder / "lib64" / "libcudart.so").touch()
-    if cudnn:
-        (folder / "lib64" / f"libcudnn.so.{cudnn}").touch()
-        (folder / "lib64" / "libcudnn.so").symlink_to(f"libcudnn.so.{cudnn}")
-    return str(nvcc)
-
-
-def test_a_toolkit_folder_is_read_as_jittor_reads_it(tmp_path):
-    nvcc = fake_toolkit(tmp_path / "cuda")
-    assert inspect_toolkit(nvcc) == Toolkit(nvcc, (12, 2), str(tmp_path / "cuda/lib64/libcudart.so"), 8)
-
-
-def test_an_nvcc_that_prints_nonsense_is_no_toolkit(tmp_path):
-    nvcc = tmp_path / "nvcc"
-    nvcc.write_text("#!/bin/sh\necho hello\n")
-    nvcc.chmod(0o755)
-    assert inspect_toolkit(str(nvcc)) is None and inspect_toolkit(str(tmp_path / "absent")) is None
-
-
-def test_toolkits_are_found_in_jittors_cache_first_then_on_the_path(tmp_path):
-    cached = fake_toolkit(tmp_path / ".cache/jittor/jtcuda/cuda12.2_cudnn8_linux")
-    on_path = fake_toolkit(tmp_path / "other", release="13.0")
-    environ = {"JITTOR_HOME": str(tmp_path), "PATH": str(tmp_path / "other/bin")}
-    assert [kit.nvcc for kit in find_toolkits(environ)][:2] == [cached, on_path]
-    assert [kit.nvcc for kit in find_toolkits({**environ, "nvcc_path": on_path})] == [on_path]
-
-
-def test_cudnn_is_absent_or_named_by_its_real_file(tmp_path):
-    assert cudnn_major([str(tmp_path)]) == 0
-    (tmp_path / "libcudnn.so.9.1.0").touch()
-    (tmp_path / "libcudnn.so").symlink_to("libcudnn.so.9.1.0")
-    assert cudnn_major([str(tmp_path / "absent"), str(tmp_path)]) == 9
