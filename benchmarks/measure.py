@@ -34,8 +34,8 @@ def conv_gflops(channels=256, height=96, width=128, repeats=7):
 
 
 def peak_mb():
-    """Peak resident memory of this process, MB (on a GPU: of the host)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Peak resident memory of this process in MB, 10^6 bytes (on a GPU: of the host)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def report(result, as_json):
