@@ -1,4 +1,4 @@
-"""Makes demo/weights/: trains the demo's small networks for about an hour, and writes their averages as float16.
+"""Makes demo/weights/: trains the demo's small networks for about 40 minutes on 2 cores, and writes their averages as float16.
 
 The landscapes are of another seed than the demo's, so that the demo's masks and references are new to the weights.
 Killed and started again, it goes on.
