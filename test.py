@@ -56,8 +56,10 @@ def main(argv):
     from metrics.style import style_similarity
     from runtime import pictures
     from runtime.backend import DEVICE
+    from runtime.distributed import one_process
     from runtime.log import bar
     from stages.sampling import find_checkpoint, load_networks, settings
+    one_process()
     checkpoint = find_checkpoint(args.checkpoint)
     config, header = settings(checkpoint, args.config, given)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]

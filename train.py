@@ -37,8 +37,10 @@ def main(argv):
     from models.autoencoder import build_autoencoder
     from models.checkpoint import load_weights
     from runtime.backend import DEVICE
+    from runtime.distributed import one_process
     from stages.autoencoder import train_autoencoder
     from stages.unet import train_unet
+    one_process()
     print(config_yaml(config) + f"\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
 
     path = Path(config.autoencoder.path)

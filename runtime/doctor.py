@@ -49,6 +49,7 @@ class Line:
 
 
 def check_python():
+    """Whether this Python is one the project is made for."""
     version = platform.python_version()
     good = (3, 9) <= sys.version_info[:2] <= (3, 12)
     return Line("Python", "ok" if good else "note", f"{version} at {sys.executable}",
@@ -56,6 +57,7 @@ def check_python():
 
 
 def check_compiler():
+    """The C++ compiler that Jittor compiles its operators with."""
     name, path = tools.compiler(os.environ)
     if not path:
         return Line("compiler", "broken", f"{name} was not found, Jittor compiles its operators with it", tools.GXX)
@@ -64,6 +66,7 @@ def check_compiler():
 
 
 def check_headers():
+    """Python's headers, which Jittor compiles against."""
     config = tools.python_config(os.environ)
     if not config and sys.platform != "darwin":
         found = f"{tools.CONFIG} was not found, Jittor compiles against Python.h"
@@ -72,6 +75,7 @@ def check_headers():
 
 
 def check_package(name):
+    """Whether a package is installed, in the version the project is made for."""
     version, problem = tools.package(name)
     if not problem and name == "jittor" and version != JITTOR:
         return Line(name, "note", f"{version}, made for {JITTOR}", tools.INSTALL)
@@ -79,6 +83,7 @@ def check_package(name):
 
 
 def check_onednn():
+    """Where oneDNN, the CPU back end, comes from."""
     try:
         return Line("oneDNN", "ok", f"from jittor_offline {metadata.version('jittor_offline')}")
     except metadata.PackageNotFoundError:
@@ -121,6 +126,7 @@ def check_patches():
 
 
 def check_choice():
+    """What choose_device decides here, and why."""
     try:
         choice = choose_device(os.environ)
     except UserError as error:
@@ -129,13 +135,15 @@ def check_choice():
 
 
 def check_mpi():
+    """The MPI compiler, if there is one."""
     path = shutil.which("mpicc")
     if not path:
-        return Line("MPI", "ok", "none: one process (several GPUs need it: apt-get install libopenmpi-dev)")
-    return Line("MPI", "ok", f"{path}, used under mpirun only")
+        return Line("MPI", "ok", "none: one process")
+    return Line("MPI", "ok", f"{path}; training and sampling run in one process")
 
 
 def check_disk():
+    """Free space at the cache and in the working directory."""
     lines = []
     for name, folder in (("cache", Path(os.environ.get("JITTOR_HOME") or Path.home())), ("here", Path.cwd())):
         free = shutil.disk_usage(folder).free / 2 ** 30

@@ -58,7 +58,7 @@ def test_no_text_that_was_to_go_is_left_and_every_new_one_is_there(cache):
 def test_patched_python_files_are_still_python(cache):
     copy = patched_copy({"XDG_CACHE_HOME": str(cache)})
     for file in {patch.file for patch in PATCHES if patch.file.endswith(".py")}:
-        compile((copy / file).read_text(encoding="utf-8"), file, "exec")
+        assert compile((copy / file).read_text(encoding="utf-8"), file, "exec"), file
 
 
 def test_every_patch_says_what_it_mends():

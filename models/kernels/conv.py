@@ -1,8 +1,8 @@
 """Convolution with bias; on a CPU as one matrix product per image where the kernel is 1x1 or the image small.
 
 Why a kernel: oneDNN's convolution, as Jittor calls it, rearranges the weights at every call. Where pixels are few the weights
-are most of the data: 1024 to 1024 channels on 6x8 pixels take 26 ms (1x1: 27 ms), and as a product 9 ms (1x1: 0.5 ms) on 2
-cores. Larger images, strides and GPUs go to Jittor's own convolution, which is fast there. benchmarks/kernels.py measures
+are most of the data: 1024 to 1024 channels on 6x8 pixels take 21 ms (1x1: 26 ms), and as a product 4.4 ms (1x1: 0.5 ms) on
+2 cores. Larger images, strides and GPUs go to Jittor's own convolution, which is fast there. benchmarks/kernels.py measures
 both.
 """
 from models.kernels.launch import choose, include
