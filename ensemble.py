@@ -29,7 +29,7 @@ def parse(argv):
 def main(argv):
     args = parse(argv)
     from models.average import average
-    from models.checkpoint import read_header
+    from models.weights import open_weights
     from stages.run import ranked
     paths = [Path(path) for path in args.checkpoints]
     output = args.output
@@ -49,7 +49,7 @@ def main(argv):
         raise UserError(f"--shares has {len(shares)} numbers for {len(paths)} checkpoints, expected one positive number each")
     shares /= shares.sum()
     for path, share in zip(paths, shares):
-        header = read_header(path)
+        header = open_weights(path).header
         print(f"{share:.4f} x {path}  step {header.step}  " + "  ".join(f"{k} {v:.5g}" for k, v in header.metrics.items()))
     average(paths, shares, output, args.weights)
     print(f"{output}: {Path(output).stat().st_size / 1e6:.1f} MB")

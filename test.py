@@ -61,20 +61,21 @@ def main(argv):
     from stages.sampling import find_checkpoint, load_networks, settings
     one_process()
     checkpoint = find_checkpoint(args.checkpoint)
-    config, header = settings(checkpoint, args.config, given)
+    config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
     check_test(cases, config.data)
     height, width, factor = config.data.height, config.data.width, config.autoencoder.factor
-    encode, decode, model, schedule, hashes = load_networks(config, checkpoint, header, args.weights)
+    encode, decode, model, schedule, hashes = load_networks(config, checkpoint, weights)
 
     sampling = config_dict(config)["sampling"]
-    batch_size = sampling.pop("batch_size")  # the one option that the images do not depend on
+    batch_size = sampling.pop("batch_size")  # this option and the next are the ones that images do not depend on
+    sampling.pop("spade_cache_gb")
     results = Submission(args.output_path, {"weights": hashes, "sampling": sampling}, {c.name: input_hash(c) for c in cases},
-                         height, width, config.output.jpeg_quality, args.overwrite)
+                         height, width, config.output, args.overwrite)
     missing = [case for case in cases if not results.has(case.stem)]
     steps = sum(steps_taken(round_) for round_ in config.sampling.rounds)
-    print(f"{checkpoint} at step {header.step} on the {DEVICE}: {len(missing)} of {len(cases)} images to paint, {steps} steps "
-          f"and {evaluations(config.sampling)} network evaluations each", flush=True)
+    print(f"{checkpoint} at step {weights.header.step} on the {DEVICE}: {len(missing)} of {len(cases)} images to paint, "
+          f"{steps} steps and {evaluations(config.sampling)} network evaluations each", flush=True)
 
     start = time.monotonic()
     with bar(total=len(missing) * steps, label="sampling", unit="step") as progress:

@@ -1,8 +1,7 @@
 """Trains IIDM: the autoencoder when there is none, the latent cache, then the U-Net (Algorithm 1)."""
 import argparse
-from pathlib import Path
 
-from configs.schema import config_yaml, load_config
+from configs.schema import check_config, config_yaml, load_config
 from runtime.errors import UserError, run_script
 
 EXAMPLES = """examples:
@@ -29,30 +28,36 @@ def parse(argv):
 
 def main(argv):
     args = parse(argv)
-    config = load_config(args.config, args.set)
+    config = load_config(args.config, args.set, whole=False)
     from data.landscape import check_train, find_train
     pairs = find_train(args.input_path, config.data.exclude)
     check_train(pairs, config.data)
 
-    from models.autoencoder import build_autoencoder
-    from models.checkpoint import load_weights
+    from models.weights import find_autoencoder, load_autoencoder
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
     from stages.autoencoder import train_autoencoder
     from stages.unet import train_unet
     one_process()
-    print(config_yaml(config) + f"\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
-
-    path = Path(config.autoencoder.path)
-    if args.stage == "autoencoder" or (args.stage == "all" and not path.exists()):
+    path = find_autoencoder(config.autoencoder.path)
+    if args.stage == "autoencoder" or (args.stage == "all" and path is None):
+        introduce(config, args, f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}")
         autoencoder = train_autoencoder(config, pairs, args.resume)
-    elif not path.exists():
-        raise UserError(f"{path}: no such file, expected the autoencoder's weights; --stage autoencoder makes them")
+    elif path is None:
+        raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
+                        "makes them")
     else:
-        autoencoder = build_autoencoder(config.autoencoder)
-        load_weights(autoencoder, path)
+        config.autoencoder.path = str(path)
+        autoencoder, config.autoencoder, notes = load_autoencoder(config.autoencoder)  # its architecture is the file's
+        introduce(config, args, *notes, f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}")
     if args.stage != "autoencoder":
         train_unet(config, pairs, autoencoder, args.resume)
+
+
+def introduce(config, args, *lines):
+    """Checks the whole config and prints it."""
+    check_config(config, args.config)
+    print("\n".join([config_yaml(config), *lines]), flush=True)
 
 
 if __name__ == "__main__":

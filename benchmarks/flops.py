@@ -2,8 +2,9 @@
 import contextlib
 import math
 
-import models.autoencoder
+import models.autoencoder_parts
 import models.blocks
+import models.spade
 from models.layers import Conv, Linear
 
 
@@ -32,13 +33,19 @@ def counting(model):
         add("attention", 4 * batch * (channels // 3) * length ** 2)  # q k^T and p v
         return attention(qkv, heads, **options)
 
+    def count_maps(x, weight, bias, **options):
+        y = conv2d(x, weight, bias, **options)
+        add("mlp_gamma and mlp_beta", 2 * math.prod(y.shape) * math.prod(weight.shape[1:]))
+        return y
+
+    conv2d, models.spade.conv2d = models.spade.conv2d, count_maps
     Conv.execute, Linear.execute = count_conv, count_linear
-    models.blocks.attention = models.autoencoder.attention = count_attention
+    models.blocks.attention = models.autoencoder_parts.attention = count_attention
     try:
         yield found
     finally:
-        Conv.execute, Linear.execute = conv, linear
-        models.blocks.attention = models.autoencoder.attention = attention
+        Conv.execute, Linear.execute, models.spade.conv2d = conv, linear, conv2d
+        models.blocks.attention = models.autoencoder_parts.attention = attention
 
 
 def unet_parts(found):

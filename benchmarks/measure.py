@@ -1,12 +1,12 @@
 """Timing and memory: medians over runs, the machine's own convolution speed to compare with, peak resident memory."""
 import json
-import resource
 import statistics
 import time
 
 import numpy as np
 
 from runtime.backend import DEVICE, jt, nn
+from runtime.memory import peak_memory
 
 
 def seconds(run, repeats, warmup=1):
@@ -35,7 +35,7 @@ def conv_gflops(channels=256, height=96, width=128, repeats=7):
 
 def peak_mb():
     """Peak resident memory of this process in MB, 10^6 bytes (on a GPU: of the host)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return peak_memory() / 1e6
 
 
 def report(result, as_json):

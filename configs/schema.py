@@ -21,15 +21,19 @@ class DataConfig:
     height: int = 384                 # of the images, pixels; 512x384 is the challenge's size
     width: int = 512
     exclude: list[str] = field(default_factory=list)  # stems of training pairs to leave out
-    validation: int = 100             # pairs held out of training (at most a tenth of all)
+    validation: int = 100             # pairs held out of training (at most a tenth of all); 0: none, and seen ones are measured
     cache: str = "datasets"           # folder of the latent cache
     flip: bool = True                 # mirrored copies of every pair in the cache
+
+    def check(self):
+        if self.validation < 0:
+            raise ConfigError(f"data.validation is {self.validation}, expected at least 0")
 
 
 @dataclass
 class AutoencoderConfig:
     path: str = "checkpoints/autoencoder.safetensors"  # where its weights are; train.py makes them when missing
-    kind: str = "vq"                  # vq: VQGAN f4, latents un-quantised on encode, quantised on decode
+    kind: str = "vq"                  # vq: VQGAN, latents un-quantised on encode, quantised on decode | kl | tiny
     channels: int = 128               # width of the first level
     channel_mult: list[int] = field(default_factory=lambda: [1, 2, 4])  # one level each; f = 2 ** (levels - 1)
     res_blocks: int = 2               # per encoder level; a decoder level has one more
@@ -37,6 +41,9 @@ class AutoencoderConfig:
     embed_dim: int = 3                # channels of the latent
     codes: int = 8192                 # rows of the codebook
     groups: int = 32                  # of group normalisation; below 4 channels a group absolute colour is lost
+    attention_levels: list[int] = field(default_factory=list)  # levels with attention, besides the middle: f8 and f16 models
+    global_path: bool = False         # tiny: the coarsest blocks see the whole image
+    latent_scale: float = 1.0         # latents are multiplied by it, so that their deviation is near 1; 0.18215 for SD's kl
 
     @property
     def factor(self):
@@ -44,8 +51,15 @@ class AutoencoderConfig:
         return 2 ** (len(self.channel_mult) - 1)
 
     def check(self):
-        one_of("autoencoder.kind", self.kind, ["vq"])
-        if any(self.channels * m % self.groups for m in self.channel_mult):
+        one_of("autoencoder.kind", self.kind, ["vq", "kl", "tiny"])
+        if not self.latent_scale > 0:
+            raise ConfigError(f"autoencoder.latent_scale is {self.latent_scale}, expected more than 0")
+        if self.kind == "tiny":
+            if any(m != 1 for m in self.channel_mult) or self.latent_scale != 1:
+                raise ConfigError(f"autoencoder: kind is tiny with channel_mult {self.channel_mult} and latent_scale "
+                                  f"{self.latent_scale}, expected 1 everywhere: all its levels are equally wide, and its "
+                                  "latents are scaled already")
+        elif any(self.channels * m % self.groups for m in self.channel_mult):
             raise ConfigError(f"autoencoder.channels is {self.channels} with channel_mult {self.channel_mult}, "
                               f"expected products that autoencoder.groups ({self.groups}) divides")
 
@@ -157,19 +171,26 @@ class SamplingConfig:
     colour_transfer: str = "cielab8"  # between rounds, Eq. (6): cielab8 | reinhard | none
     seed: int = 0
     batch_size: int = 4
+    spade_cache_gb: float = 4.0       # GB of gamma and beta kept for the masks at hand; 0 = all computed again at every step
     truncate: bool = False            # as the published code: float to uint8 by truncation, not rounding
+    jpeg_between_rounds: int = 0      # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
 
     def check(self):
         one_of("sampling.colour_transfer", self.colour_transfer, ["cielab8", "reinhard", "none"])
         if not self.rounds:
             raise ConfigError("sampling.rounds is empty, expected at least one round")
+        if not self.spade_cache_gb >= 0:
+            raise ConfigError(f"sampling.spade_cache_gb is {self.spade_cache_gb}, expected at least 0")
+        if not 0 <= self.jpeg_between_rounds <= 100:
+            raise ConfigError(f"sampling.jpeg_between_rounds is {self.jpeg_between_rounds}, expected 0 to 100")
         if self.batch_size < 1:
             raise ConfigError(f"sampling.batch_size is {self.batch_size}, expected at least 1")
 
 
 @dataclass
 class OutputConfig:
-    jpeg_quality: int = 95            # of the files written, with full-resolution colour
+    jpeg_quality: int = 95            # of the files written
+    full_colour: bool = True          # their colour at full resolution (4:4:4); false: halved (4:2:0), as the published code
 
     def check(self):
         if not 1 <= self.jpeg_quality <= 100:
@@ -207,9 +228,12 @@ def one_of(name, value, choices):
                           if len(choices) > 1 else f"{name} is {value!r}, expected {choices[0]!r}")
 
 
-def load_config(path, overrides=()):
-    """The config in a yaml file, with `a.b=value` overrides; a bare name is configs/NAME.yaml. Raises ConfigError."""
-    return config_from(read_yaml(resolve(path)), overrides, where=str(resolve(path)))
+def load_config(path, overrides=(), whole=True):
+    """The config in a yaml file, with `a.b=value` overrides; a bare name is configs/NAME.yaml. Raises ConfigError.
+
+    whole=False leaves out what relates sections to each other, for check_config once the autoencoder's file is known.
+    """
+    return config_from(read_yaml(resolve(path)), overrides, where=str(resolve(path)), whole=whole)
 
 
 def resolve(path):
@@ -236,14 +260,22 @@ def read_yaml(path):
     return tree or {}
 
 
-def config_from(tree, overrides=(), where="config"):
+def config_from(tree, overrides=(), where="config", whole=True):
     """A checked Config from nested dicts (a yaml, or the JSON in a checkpoint) and `a.b=value` overrides."""
     tree = _copy(tree)
     for override in overrides:
         _apply(tree, override)
     config = _build(Config, tree, "", where)
-    _check(config, where)
+    for part in [config] if whole else [getattr(config, section.name) for section in dataclasses.fields(config)]:
+        check_config(part, where)
     return config
+
+
+def section_from(name, tree, where):
+    """One checked section of a Config, such as "unet", from a dict of its options. Raises ConfigError."""
+    section = _build(type(getattr(Config(), name)), tree, f"{name}.", where)
+    check_config(section, where)
+    return section
 
 
 def config_dict(config):
@@ -323,10 +355,11 @@ def _build_onto(default, tree, prefix, where):
     return dataclasses.replace(default, **given)
 
 
-def _check(value, where):
+def check_config(value, where):
+    """Raises ConfigError where a config's, or a section's, values contradict each other."""
     if dataclasses.is_dataclass(value):
         for item in dataclasses.fields(value):
-            _check(getattr(value, item.name), where)
+            check_config(getattr(value, item.name), where)
         if hasattr(value, "check"):
             try:
                 value.check()
@@ -334,4 +367,4 @@ def _check(value, where):
                 raise ConfigError([f"{where}: {problem}" for problem in error.problems]) from None
     elif isinstance(value, list):
         for item in value:
-            _check(item, where)
+            check_config(item, where)

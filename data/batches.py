@@ -26,8 +26,8 @@ def prefetch(make, steps, workers):
 
 def hold_out(items, count):
     """Splits a list into (training, validation): `count` items spread evenly over it, at most a tenth, at least one when
-    there are two. A single item serves as both."""
-    if len(items) < 2:
+    there are two. A single item serves as both, and so do all with a count of 0."""
+    if len(items) < 2 or count == 0:
         return items, items
     count = max(1, min(count, len(items) // 10))
     held = {int((i + 0.5) * len(items) / count) for i in range(count)}

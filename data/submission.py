@@ -3,6 +3,7 @@
 The manifest records everything a picture depends on. A second call with the same settings goes on with what is missing;
 one with other settings stops and says what differs.
 """
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -17,11 +18,12 @@ MANIFEST, ARCHIVE = "manifest.json", "result.zip"
 
 
 class Submission:
-    """folder: results/; settings: {name: value} that every image depends on; inputs: {mask name: hash}."""
+    """folder: results/; settings: {name: value} that every image depends on; inputs: {mask name: hash}; output: how images
+    are written, an OutputConfig."""
 
-    def __init__(self, folder, settings, inputs, height, width, quality, overwrite=False):
-        self.folder, self.size, self.quality = Path(folder), (width, height), quality
-        self.settings, self.inputs = {**settings, "jpeg_quality": quality}, inputs
+    def __init__(self, folder, settings, inputs, height, width, output, overwrite=False):
+        self.folder, self.size, self.output = Path(folder), (width, height), output
+        self.settings, self.inputs = {**settings, **dataclasses.asdict(output)}, inputs
         manifest, problems = self.folder / MANIFEST, []
         if manifest.exists() and not overwrite:
             old = read_manifest(manifest)
@@ -72,10 +74,11 @@ class Submission:
         return None
 
     def write(self, stem, image):
-        """Writes one image, uint8 (H, W, 3), without halving the resolution of its colours."""
+        """Writes one image, uint8 (H, W, 3)."""
         assert image.dtype == np.uint8 and image.shape == (self.size[1], self.size[0], 3), (image.dtype, image.shape)
         with replacing(self.path(stem)) as temporary:
-            Image.fromarray(image).save(temporary, format="JPEG", quality=self.quality, subsampling=0)
+            Image.fromarray(image).save(temporary, format="JPEG", quality=self.output.jpeg_quality,
+                                        subsampling="4:4:4" if self.output.full_colour else "4:2:0")
 
     def finish(self, stems):
         """Checks every image, packs result.zip with exactly these, flat, and checks that too. Raises RunError."""

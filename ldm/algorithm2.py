@@ -4,7 +4,7 @@ import numpy as np
 from ldm.colour_transfer import transfer
 from ldm.guidance import guided
 from ldm.noise import normal, q_sample
-from ldm.pixels import from_uint8, to_uint8
+from ldm.pixels import from_uint8, through_jpeg, to_uint8
 from ldm.sample import denoise, start_alpha_bar
 from ldm.schedule import respace
 from runtime.backend import jt
@@ -21,6 +21,9 @@ def synthesise(encode, decode, model, references, labels, names, sampling, sched
     assert len(references) == len(labels) == len(names), (len(references), len(labels), len(names))
     shape = (latent_channels, *labels.shape[1:])
     images, m = references, jt.array(labels)
+    # Kept as uint8 unless asked for: the published pipeline lost quality to four JPEG files on the way.
+    quality = sampling.jpeg_between_rounds
+    filed = (lambda images: through_jpeg(images, quality)) if quality else (lambda images: images)
     for k, round_ in enumerate(sampling.rounds):                                        # K rounds of refinement
         grid, start = respace(schedule, round_.steps), steps_taken(round_)
         eps = jt.array(normal(sampling.seed, names, k, shape, "start"))
@@ -30,12 +33,12 @@ def synthesise(encode, decode, model, references, labels, names, sampling, sched
             else:
                 if k > 0:                                                               # Eq. (6)
                     images = np.stack([transfer(sampling.colour_transfer, x_g, x_r)
-                                       for x_g, x_r in zip(images, references)])
+                                       for x_g, x_r in zip(filed(images), references)])
+                    images = filed(images)
                 z_0 = encode(from_uint8(images))
                 z_T = q_sample(z_0, start_alpha_bar(grid, start, round_.published_offset), eps)  # Eq. (1)
             z_0 = denoise(guided(model, round_.guidance), z_T, m, grid, start, round_.sampler, round_.eta,
                           noise_fn=lambda i: normal(sampling.seed, names, k, shape, i), progress=progress)  # Eq. (5)
-            # Kept as uint8, not as JPEG: the published pipeline lost quality to four files on the way.
             images = to_uint8(decode(z_0), sampling.truncate)                           # X_G^k
     return images, evaluations(sampling)
 

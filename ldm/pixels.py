@@ -1,5 +1,8 @@
 """Between 8-bit images and what the autoencoder sees."""
+import io
+
 import numpy as np
+from PIL import Image
 
 from runtime.backend import jt
 from runtime.errors import RunError
@@ -25,3 +28,13 @@ def to_uint8(x, truncate=False):
     grey = np.clip((x + np.float32(1)) * np.float32(127.5), 0, 255)
     grey = np.trunc(grey) if truncate else np.rint(grey)
     return np.ascontiguousarray(grey.astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def through_jpeg(images, quality):
+    """Images as they come back from JPEG files with halved colour resolution (4:2:0). uint8 (B, H, W, 3), both."""
+    found = []
+    for image in images:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, format="JPEG", quality=quality, subsampling="4:2:0")
+        found.append(np.asarray(Image.open(file).convert("RGB")))
+    return np.stack(found)

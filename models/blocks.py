@@ -23,13 +23,19 @@ def same(x):
     return x
 
 
-def scale_shift(layer, emb, batch):
-    """The timestep's (B, C) scale and shift from emb (1 or B, D) after SiLU."""
-    both = layer(emb)                                                       # (1 or B, 2C)
-    if both.shape[0] != batch:
-        both = both.broadcast([batch, both.shape[1]])
-    channels = both.shape[1] // 2
-    return both[:, :channels], both[:, channels:]
+class Times:
+    """The timestep as residual blocks take it: emb (1 or B, D) after SiLU."""
+
+    def __init__(self, emb):
+        self.emb = emb
+
+    def scale_shift(self, layer, batch):
+        """A block's (B, C) scale and shift, from its linear layer."""
+        both = layer(self.emb)                                              # (1 or B, 2C)
+        if both.shape[0] != batch:
+            both = both.broadcast([batch, both.shape[1]])
+        channels = both.shape[1] // 2
+        return both[:, :channels], both[:, channels:]
 
 
 class ResBlock(nn.Module):
@@ -43,10 +49,10 @@ class ResBlock(nn.Module):
         self.out_layers = Slots({0: GroupNorm(outputs, groups=groups), 3: Conv(outputs, outputs)})
         self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
 
-    def execute(self, x, emb):
-        """x (B, Cin, H, W), emb (1 or B, D) after SiLU -> (B, Cout, H', W')."""
+    def execute(self, x, times):
+        """x (B, Cin, H, W), times: Times -> (B, Cout, H', W')."""
         h = self.in_layers[2](self._resample(self.in_layers[0](x)))
-        h = self.out_layers[0](h, *scale_shift(self.emb_layers[1], emb, h.shape[0]))
+        h = self.out_layers[0](h, *times.scale_shift(self.emb_layers[1], h.shape[0]))
         return self.skip_connection(self._resample(x)) + self.out_layers[3](h)
 
 
@@ -63,10 +69,15 @@ class SDMResBlock(nn.Module):
         self.out_layers = Slots({2: Conv(outputs, outputs)})
         self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
 
-    def execute(self, x, emb, seg):
-        """x (B, Cin, H, W), emb (1 or B, D) after SiLU, seg(H) -> the one-hot mask (B, K, H, W) -> (B, Cout, H', W')."""
-        h = self.in_layers[1](self._resample(self.in_norm(x, seg(x.shape[2]))))
-        h = self.out_norm(h, seg(h.shape[2]), *scale_shift(self.emb_layers[1], emb, h.shape[0]))
+    @property
+    def doubles(self):
+        """Whether the block doubles the size, between its two norms."""
+        return self._resample is up
+
+    def execute(self, x, times, masks):
+        """x (B, Cin, H, W), times: Times, masks: Masks -> (B, Cout, H', W')."""
+        h = self.in_layers[1](self._resample(masks.normalise(self.in_norm, x)))
+        h = masks.normalise(self.out_norm, h, *times.scale_shift(self.emb_layers[1], h.shape[0]))
         return self.skip_connection(self._resample(x)) + self.out_layers[2](h)
 
 

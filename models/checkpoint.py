@@ -8,6 +8,7 @@ import os
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -32,6 +33,17 @@ class Header:
     metrics: dict = field(default_factory=dict)      # of the validation pairs
     parents: list = field(default_factory=list)      # of an ensemble: file, sha256, step, share
     extra: dict = field(default_factory=dict)        # such as the hash of the autoencoder a U-Net was trained with
+
+
+@dataclass
+class Lazy:
+    """A tensor that is read or computed when it is needed, each time."""
+    shape: tuple
+    make: Callable
+
+    def numpy(self):
+        """The array."""
+        return self.make()
 
 
 def write_checkpoint(path, tensors, header, dtype="float32"):
@@ -87,17 +99,25 @@ def read_tensors(path, prefix=""):
         return {name: file.get_tensor(prefix + name).astype(np.float32) for name in names}
 
 
+def stored_tensors(path, prefix=""):
+    """{name: Lazy} of the tensors under a prefix, float32, each read when it is asked for."""
+    file = open_checkpoint(path)
+    read = lambda name: file.get_tensor(prefix + name).astype(np.float32, copy=False)
+    return {name: Lazy(shape, lambda name=name: read(name)) for name, shape in tensor_shapes(path, prefix).items()}
+
+
 def load_weights(model, path, weights="ema"):
-    """Fills a model from a checkpoint. weights: ema | raw. Raises UserError that names every missing, extra or misshapen
-    tensor; then the model is as before."""
+    """Fills a model from a checkpoint of ours. weights: ema | raw. Raises UserError that names every missing, extra or
+    misshapen tensor; then the model is as before. Any other file: models/weights.py."""
     header = read_header(path)
     prefix = "" if weights == header.weights else RAW
-    fill(model, read_tensors(path, prefix), f"{path} ({weights} weights)")
+    fill(model, stored_tensors(path, prefix), f"{path} ({weights} weights)")
     return header
 
 
 def fill(model, tensors, where):
-    """Gives a model's parameters the values in {name: array}. Raises UserError at a missing, extra or misshapen tensor."""
+    """Gives a model's parameters the values in {name: array or Lazy}, one at a time. Raises UserError at a missing, extra or
+    misshapen tensor and at values that are not finite; then the model is as before."""
     parameters = parameters_of(model)
     problems = [f"{where}: {name} is missing, expected shape {tuple(var.shape)}"
                 for name, var in parameters.items() if name not in tensors]
@@ -105,12 +125,14 @@ def fill(model, tensors, where):
     problems += [f"{where}: {name} has shape {tuple(tensors[name].shape)}, expected {tuple(var.shape)}"
                  for name, var in parameters.items()
                  if name in tensors and tuple(tensors[name].shape) != tuple(var.shape)]
+    array = lambda name: tensors[name] if isinstance(tensors[name], np.ndarray) else tensors[name].numpy()
+    # All are looked at before the first is taken: two readings, and never more than one tensor beside the model's.
     problems += [f"{where}: {name} has values that are not finite" for name in parameters
-                 if name in tensors and not np.isfinite(tensors[name]).all()]
+                 if name in tensors and not np.isfinite(array(name)).all()]
     if problems:
         raise UserError(problems)
     for name, var in parameters.items():
-        var.update(jt.array(tensors[name]))
+        var.update(jt.array(array(name)))
 
 
 def weights_hash(model):

@@ -9,19 +9,20 @@ GROUPS = 32  # of group normalisation in the published networks, which have at l
 
 
 class Conv(nn.Module):
-    """Convolution with bias, kernel 1 or 3, (B, Cin, H, W) -> (B, Cout, H', W').
+    """Convolution, kernel 1 or 3, (B, Cin, H, W) -> (B, Cout, H', W').
 
     `ndim` 1 stores the weight as Conv1d does, (Cout, Cin, 1): published attention blocks have it so.
     """
 
-    def __init__(self, inputs, outputs, kernel=3, stride=1, padding=None, ndim=2):
+    def __init__(self, inputs, outputs, kernel=3, stride=1, padding=None, ndim=2, bias=True):
         super().__init__()
         self._geometry = (kernel, stride, kernel // 2 if padding is None else padding)
         if ndim == 1:  # in this order published files have them
             self.bias = jt.zeros((outputs,))
         self.weight = jt.zeros((outputs, inputs) + (kernel,) * ndim)
-        if ndim == 2:
+        if ndim == 2 and bias:
             self.bias = jt.zeros((outputs,))
+        self._no_bias = None if bias else jt.zeros((outputs,)).stop_grad()
 
     def execute(self, x):
         """x (B, Cin, H, W) -> (B, Cout, H', W')."""
@@ -29,7 +30,7 @@ class Conv(nn.Module):
         weight = self.weight
         if len(weight.shape) == 3:
             weight = weight.reshape(*weight.shape, 1)
-        return conv2d(x, weight, self.bias, stride, padding)
+        return conv2d(x, weight, self.bias if self._no_bias is None else self._no_bias, stride, padding)
 
 
 class Linear(nn.Module):

@@ -1,5 +1,6 @@
 """SPADE, spatially adaptive normalisation (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive
 Normalization"), on group normalisation as in the SDM U-Net."""
+from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
 from models.layers import GROUPS, Conv, Slots
 from runtime.backend import jt, nn
@@ -10,7 +11,7 @@ class SPADE(nn.Module):
 
     def __init__(self, channels, classes, hidden, groups=GROUPS):
         super().__init__()
-        self._groups = groups
+        self._groups, self._channels = groups, channels
         self.mlp_shared = Slots({0: Conv(classes, hidden)})
         self.mlp_gamma = Conv(hidden, channels)
         self.mlp_beta = Conv(hidden, channels)
@@ -26,6 +27,22 @@ class SPADE(nn.Module):
         a = nn.relu(self.mlp_shared[0](seg))                                # (B, 128, H, W)
         return self.mlp_gamma(a), self.mlp_beta(a)
 
+    def maps(self, seg):
+        """seg one-hot (B, K, H, W) -> gamma and beta in one array (B, 2C, H, W), made by one convolution."""
+        layers = self.mlp_gamma, self.mlp_beta
+        weight, bias = (jt.concat([getattr(layer, name) for layer in layers], dim=0) for name in ("weight", "bias"))
+        return conv2d(nn.relu(self.mlp_shared[0](seg)), weight, bias, padding=1)
+
+    @property
+    def channels(self):
+        """C, the channels that it normalises."""
+        return self._channels
+
+    @property
+    def groups(self):
+        """Of its group normalisation."""
+        return self._groups
+
 
 def one_hot(labels, classes, factor):
     """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor) float32, by nearest: every factor-th pixel.
@@ -33,3 +50,20 @@ def one_hot(labels, classes, factor):
     labels = labels[:, ::factor, ::factor] if factor > 1 else labels
     ids = jt.array(list(range(classes))).reshape(1, classes, 1, 1)
     return (labels.unsqueeze(1) == ids).float32()
+
+
+class Masks:
+    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size."""
+
+    def __init__(self, labels, classes):
+        self.labels, self.classes, self.sizes = labels, classes, {}
+
+    def at(self, height):
+        """The one-hot masks (B, K, H, W) at a block's height."""
+        if height not in self.sizes:
+            self.sizes[height] = one_hot(self.labels, self.classes, self.labels.shape[1] // height)
+        return self.sizes[height]
+
+    def normalise(self, spade, h, scale=None, shift=None):
+        """h (B, C, H, W) -> like h, through a SPADE layer."""
+        return spade(h, self.at(h.shape[2]), scale, shift)

@@ -3,10 +3,10 @@
 At the published size 501,540,358 parameters in 660 tensors, named as in guided-diffusion and SDM. The encoder
 (`input_blocks`) sees neither mask nor guidance; SPADE is in the middle block and in every decoder block.
 """
-from models.blocks import AttentionBlock, ResBlock, SDMResBlock, down, same, up
+from models.blocks import AttentionBlock, ResBlock, SDMResBlock, Times, down, same, up
 from models.embedding import timestep_embedding
 from models.layers import Conv, GroupNorm, Linear, Slots, initialise, parameters_of, silu
-from models.spade import one_hot
+from models.spade import Masks
 from runtime.backend import jt, nn
 
 
@@ -58,24 +58,36 @@ class UNet(nn.Module):
         outputs = config.latent_channels * (2 if config.learn_sigma else 1)
         self.out = Slots({0: GroupNorm(width, groups=groups), 2: Conv(width, outputs)})
 
+    @property
+    def classes(self):
+        """K, the classes of the masks."""
+        return self._config.classes
+
+    @property
+    def coarsest(self):
+        """The down-sampling factor of the middle block."""
+        return 2 ** (len(self._config.channel_mult) - 1)
+
     def execute(self, z, t, labels):
         """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids, -1 where
         there is no mask -> (B, C or 2C, H, W)."""
-        emb = self.embed(t)                                                 # (1 or B, D)
-        masks = {}
+        times, masks = Times(self.embed(t)), Masks(labels, self.classes)
+        skips = self.encode(z, times)
+        return self.decode(skips[-1], skips, times, masks)
 
-        def seg(height):  # the one-hot mask at a block's size, made once per size
-            if height not in masks:
-                masks[height] = one_hot(labels, self._config.classes, labels.shape[1] // height)
-            return masks[height]
-
-        h, skips = z, []
+    def encode(self, z, times):
+        """The outputs of all input_blocks, the last one being h. They depend on neither mask nor guidance."""
+        skips = [z]
         for block in self.input_blocks:
-            h = self.run(block, h, emb, seg)
-            skips.append(h)
-        h = self.run(self.middle_block, h, emb, seg)
+            skips.append(self.run(block, skips[-1], times, None))
+        return skips[1:]
+
+    def decode(self, h, skips, times, masks):
+        """h (B, C, H, W), skips: of the same rows -> (B, C or 2C, h, w)."""
+        skips = list(skips)
+        h = self.run(self.middle_block, h, times, masks)
         for block in self.output_blocks:
-            h = self.run(block, jt.concat([h, skips.pop()], dim=1), emb, seg)
+            h = self.run(block, jt.concat([h, skips.pop()], dim=1), times, masks)
         return self.out[2](self.out[0](h))
 
     def embed(self, t):
@@ -88,13 +100,13 @@ class UNet(nn.Module):
         return silu(emb)
 
     @staticmethod
-    def run(block, h, emb, seg):
+    def run(block, h, times, masks):
         """One numbered block: its layers in order, each given what it takes."""
         for layer in block:
             if isinstance(layer, SDMResBlock):
-                h = layer(h, emb, seg)
+                h = layer(h, times, masks)
             elif isinstance(layer, ResBlock):
-                h = layer(h, emb)
+                h = layer(h, times)
             else:
                 h = layer(h)
         return h

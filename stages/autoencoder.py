@@ -7,10 +7,12 @@ from ldm.autoencoder_loss import place_codes, reconstruction_loss
 from ldm.noise import generator
 from ldm.pixels import from_uint8, to_uint8
 from models.autoencoder import build_autoencoder, standardise
-from models.checkpoint import load_weights, write_checkpoint
+from models.checkpoint import write_checkpoint
 from models.layers import parameters_of
+from models.weights import load_weights
 from runtime import pictures
 from runtime.backend import jt
+from runtime.errors import UserError
 from runtime.log import bar
 from stages.run import Run
 
@@ -21,10 +23,13 @@ MEASURED = 64  # images whose latents give the mean and the scale to take out at
 def train_autoencoder(config, pairs, resume):
     """Trains on the pairs' images, writes config.autoencoder.path and returns the model."""
     options, size = config.train.autoencoder, (config.data.height, config.data.width)
+    if config.autoencoder.kind != "vq":
+        raise UserError(f"{config.autoencoder.path}: no autoencoder of kind {config.autoencoder.kind} is trained here, expected "
+                        "its file, or autoencoder.kind: vq")
     model = build_autoencoder(config.autoencoder, seed=config.train.seed)
     run = Run(config, "autoencoder", model)
     if options.start:
-        load_weights(model, options.start)
+        load_weights(model, options.start, "autoencoder")
     run.start(resume)
     training, validation = hold_out(pairs, config.data.validation)
     held = [read_image(pair.image, *size) for pair in validation]

@@ -1,28 +1,34 @@
 """What test.py needs before it can sample: which checkpoint, which autoencoder, which settings, and the loaded networks."""
+import dataclasses
 from pathlib import Path
 
-from configs.schema import config_dict, config_from, load_config, read_yaml, resolve
+from configs.schema import config_dict, config_from, load_config, read_yaml, resolve, section_from
 from ldm.schedule import make_schedule
-from models.autoencoder import build_autoencoder
-from models.checkpoint import load_weights, read_header, weights_hash
+from models.checkpoint import fill, weights_hash
+from models.prepared import PreparedUNet
 from models.unet import build_unet
+from models.weights import SUFFIXES, autoencoder_config, find_autoencoder, load_autoencoder, open_weights
 from runtime.backend import jt
 from runtime.errors import UserError
 from stages.run import ranked
 
 RELEASED = Path("checkpoints/iidm.safetensors")
+PUBLISHED = [Path("checkpoints/average-176k-266k.pkl"),                     # the authors' own name for theirs
+             *(RELEASED.with_suffix(suffix) for suffix in SUFFIXES if suffix != ".safetensors")]
 FREE = ("sampling", "output")  # the sections that may differ from the checkpoint's
 
 
 def find_checkpoint(given=None):
-    """The U-Net to sample with: the one given, else checkpoints/iidm.safetensors, else the newest run's newest ensemble or,
-    where there is none, its best checkpoint. UserError that says where weights come from when there is nothing."""
+    """The U-Net to sample with: the one given, else checkpoints/iidm.safetensors, else a released file there under its own
+    name, else the newest run's newest ensemble or, where there is none, its best checkpoint. UserError that says where
+    weights come from when there is nothing."""
     if given:
         if not Path(given).is_file():
             raise UserError(f"--checkpoint {given}: no such file")
         return Path(given)
-    if RELEASED.is_file():
-        return RELEASED
+    for path in (RELEASED, *PUBLISHED):
+        if path.is_file():
+            return path
     newest = lambda paths: max(paths, key=lambda path: path.stat().st_mtime)
     found = [path for path in Path("runs").glob("*/checkpoints/*.safetensors") if path.name.startswith(("unet-", "ensemble"))]
     if not found:
@@ -32,11 +38,12 @@ def find_checkpoint(given=None):
     return newest(ensembles) if ensembles else ranked(folder.parent)[0][0]
 
 
-def settings(checkpoint, config=None, overrides=()):
-    """The Config to sample with and the checkpoint's Header. Architecture comes from the checkpoint; a yaml beside it may
-    change only `sampling` and `output`: UserError that names anything else it sets otherwise."""
-    header = read_header(checkpoint, "unet")
-    tree = dict(header.config)
+def settings(checkpoint, config=None, overrides=(), weights="ema"):
+    """The Config to sample with and the U-Net's Weights. Architecture comes from the files, the autoencoder's from its own;
+    a yaml beside them may change only `sampling` and `output`, and where the U-Net's file is a foreign one what that does not
+    say: `data` and `diffusion`. UserError that names anything else it sets otherwise."""
+    found = open_weights(checkpoint, "unet", weights)
+    tree, free = dict(found.header.config), FREE + (("data", "diffusion") if found.foreign else ())
     if config:
         given = load_config(config)
         named = read_yaml(resolve(config))
@@ -44,30 +51,43 @@ def settings(checkpoint, config=None, overrides=()):
         problems = []
         for section, ignored in (("data", set(theirs["data"]) - {"height", "width"}), ("autoencoder", {"path"}),
                                  ("unet", set()), ("diffusion", set())):
-            for name in set(named.get(section) or {}) - ignored:
+            for name in set(named.get(section) or {}) - ignored if section not in free else ():
                 if theirs[section][name] != tree[section][name]:
                     problems.append(f"{config}: {section}.{name} is {theirs[section][name]!r}, the checkpoint has "
                                     f"{tree[section][name]!r}; beside a checkpoint only sampling and output may change")
         if problems:
             raise UserError(problems)
-        for section in FREE:
+        for section in free:
             tree[section] = theirs[section]
     for override in overrides:
-        if override.split(".")[0] not in FREE and not override.startswith("autoencoder.path="):
+        if override.split(".")[0] not in free and not override.startswith("autoencoder.path="):
             raise UserError(f"--set {override}: beside a checkpoint only sampling and output may change")
-    return config_from(tree, overrides, where=str(checkpoint)), header
+    # The autoencoder's file decides its part before the whole is checked: a foreign U-Net says nothing of it.
+    given = section_from("autoencoder", {**tree["autoencoder"], **named_path(overrides)}, str(checkpoint))
+    path = find_autoencoder(given.path)
+    if path is None:
+        raise UserError(f"{given.path}: no such file, expected the autoencoder's weights; --autoencoder names another file")
+    given.path = str(path)
+    tree["autoencoder"] = dataclasses.asdict(autoencoder_config(given, open_weights(path, "autoencoder")))
+    rest = [override for override in overrides if not override.startswith("autoencoder.path=")]
+    return config_from(tree, rest, where=str(checkpoint)), found
 
 
-def load_networks(config, checkpoint, header, weights="ema"):
+def named_path(overrides):
+    """{"path": the last autoencoder.path among overrides}, or {}."""
+    paths = [override.partition("=")[2] for override in overrides if override.startswith("autoencoder.path=")]
+    return {"path": paths[-1]} if paths else {}
+
+
+def load_networks(config, checkpoint, weights):
     """(encode, decode, model, schedule, hashes): the networks with their weights, ready for Algorithm 2."""
-    path = Path(config.autoencoder.path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file, expected the autoencoder's weights; --autoencoder names another file")
-    autoencoder, model = build_autoencoder(config.autoencoder), build_unet(config.unet)
-    load_weights(autoencoder, path)
-    load_weights(model, checkpoint, weights)
+    path, model = config.autoencoder.path, build_unet(config.unet)
+    autoencoder, _, notes = load_autoencoder(config.autoencoder)
+    fill(model, weights.tensors, str(checkpoint))
+    for note in [f"{checkpoint}: {note}" for note in weights.notes] + notes:
+        print(note)
     hashes = {"unet": weights_hash(model), "autoencoder": weights_hash(autoencoder)}
-    expected = header.extra.get("autoencoder", hashes["autoencoder"])
+    expected = weights.header.extra.get("autoencoder", hashes["autoencoder"])
     if expected != hashes["autoencoder"]:
         raise UserError(f"{path}: these are not the weights whose latents {checkpoint} was trained on (found "
                         f"{hashes['autoencoder'][:12]}, expected {expected[:12]}); --autoencoder names another file")
@@ -83,4 +103,4 @@ def load_networks(config, checkpoint, header, weights="ema"):
         return run
 
     schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
-    return one_by_one(autoencoder.encode), one_by_one(autoencoder.decode), model, schedule, hashes
+    return one_by_one(autoencoder.encode), one_by_one(autoencoder.decode), PreparedUNet(model, config.sampling.spade_cache_gb), schedule, hashes

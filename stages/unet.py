@@ -10,8 +10,10 @@ from ldm.losses import diffusion_loss, drop_masks
 from ldm.noise import generator
 from ldm.pixels import from_uint8
 from ldm.schedule import make_schedule
-from models.checkpoint import load_weights, weights_hash
+from models.checkpoint import weights_hash
+from models.prepared import PreparedUNet
 from models.unet import build_unet
+from models.weights import load_weights
 from runtime import pictures
 from runtime.backend import jt
 from stages.run import Run
@@ -37,7 +39,7 @@ def train_unet(config, pairs, autoencoder, resume):
     run.check(resume)
     latents = build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache)
     if options.start:
-        load_weights(model, options.start)
+        load_weights(model, options.start, "unet")
     run.start(resume)
     copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
     training, validation = hold_out(list(range(len(pairs))), config.data.validation)
@@ -73,7 +75,7 @@ def train_unet(config, pairs, autoencoder, resume):
         preview = SamplingConfig(rounds=[RoundConfig(guidance=config.sampling.rounds[0].guidance, **PREVIEW)],
                                  colour_transfer="none", seed=config.train.seed)
         with jt.no_grad():
-            samples, _ = synthesise(autoencoder.encode, autoencoder.decode, model, references, labels,
+            samples, _ = synthesise(autoencoder.encode, autoencoder.decode, PreparedUNet(model), references, labels,
                                     [pairs[i].stem for i in chosen], preview, schedule, config.unet.latent_channels)
         masks = [pictures.colour_labels(m.repeat(config.autoencoder.factor, 0).repeat(config.autoencoder.factor, 1))
                  for m in labels]

@@ -1,6 +1,5 @@
 """Marks, small networks, oracles and tools for tests."""
 import functools
-import json
 import os
 import subprocess
 import sys
@@ -83,29 +82,6 @@ def latents_and_labels(rng, batch=2):
     """z (B, 3, 8, 12) float32 and labels (B, 8, 12) int32, some of them -1."""
     return (rng.standard_normal((batch, 3, 8, 12), dtype=np.float32),
             rng.integers(-1, 29, (batch, 8, 12)).astype(np.int32))
-
-
-def golden(file):
-    """The contents of a golden file: a dict of arrays (.npz) or what a .json holds."""
-    path = ROOT / "tests" / "data" / "golden" / file
-    if path.suffix == ".json":
-        return json.loads(path.read_text())
-    with np.load(path) as arrays:
-        return dict(arrays)
-
-
-def golden_configs():
-    """UNetConfig and AutoencoderConfig of the golden networks, from the names that published constructors use."""
-    published = golden("config.json")
-    unet, vq = published["unet"], published["autoencoder"]
-    dd = vq["ddconfig"]
-    return (UNetConfig(channels=unet["model_channels"], channel_mult=unet["channel_mult"],
-                       res_blocks=unet["num_res_blocks"], attention_factors=unet["attention_resolutions"],
-                       head_channels=unet["num_head_channels"],
-                       classes=unet["num_classes"], latent_channels=unet["in_channels"],
-                       learn_sigma=unet["out_channels"] == 2 * unet["in_channels"]),
-            AutoencoderConfig(channels=dd["ch"], channel_mult=dd["ch_mult"], res_blocks=dd["num_res_blocks"],
-                              z_channels=dd["z_channels"], embed_dim=vq["embed_dim"], codes=vq["n_embed"]))
 
 
 # ------------------------------------------------------------------------------------------------ float64 oracles

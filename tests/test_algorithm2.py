@@ -5,7 +5,7 @@ from configs.schema import RoundConfig, SamplingConfig
 from ldm.algorithm2 import evaluations, synthesise
 from ldm.colour_transfer import transfer
 from ldm.noise import normal
-from ldm.pixels import from_uint8
+from ldm.pixels import from_uint8, through_jpeg
 from ldm.schedule import make_schedule, respace
 from runtime.backend import jt
 
@@ -128,3 +128,17 @@ def test_truncation_darkens_by_at_most_one_level():
     rounds = [RoundConfig(steps=50, start=30, guidance=1.0)]
     rounded, cut = (run(SamplingConfig(rounds=rounds, truncate=truncate))[0].astype(int) for truncate in (False, True))
     assert set(np.unique(rounded - cut)) == {0, 1}
+
+
+def test_between_rounds_images_may_pass_through_two_jpeg_files_as_published():
+    def second_start(**options):
+        autoencoder = Autoencoder()
+        run(SamplingConfig(rounds=three_rounds.rounds[:2], **options), autoencoder=autoencoder)
+        return autoencoder.encoded
+
+    plain, filed = second_start(), second_start(jpeg_between_rounds=75)
+    np.testing.assert_array_equal(plain[0], filed[0])                        # the reference itself is not filed
+    before, _ = run(SamplingConfig(rounds=three_rounds.rounds[:1]))
+    recoloured = np.stack([transfer("cielab8", x_g, x_r) for x_g, x_r in zip(through_jpeg(before, 75), references)])
+    np.testing.assert_array_equal(filed[1], from_uint8(through_jpeg(recoloured, 75)).numpy())
+    assert np.abs(plain[1] - filed[1]).max() > 0.02

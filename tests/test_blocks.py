@@ -1,26 +1,29 @@
 import numpy as np
 import pytest
 
-from models.blocks import AttentionBlock, ResBlock, SDMResBlock, down, same, scale_shift, up
+from models.blocks import AttentionBlock, ResBlock, SDMResBlock, Times, down, same, up
 from models.layers import Linear, parameters_of
-from models.spade import one_hot
+from models.spade import Masks, one_hot
 from runtime.backend import jt
 from tests.helpers import on_cpu, with_drawn_weights
 
 EMB = 128
 
 
+class Doubled(Masks):
+    """Masks that are there at twice their size too, for a block that goes up from it."""
+
+    def at(self, height):
+        if height == 16:
+            return one_hot(jt.array(self.labels.numpy().repeat(2, 1).repeat(2, 2)), 29, 1)
+        return super().at(height)
+
+
 def arrays(rng, channels=32):
-    """x (2, C, 8, 12), emb (2, EMB), and seg(height) of a random mask."""
+    """x (2, C, 8, 12), emb (2, EMB), and random masks."""
     labels = jt.array(rng.integers(-1, 29, (2, 8, 12)).astype(np.int32))
     return (jt.array(rng.standard_normal((2, channels, 8, 12), dtype=np.float32)),
-            jt.array(rng.standard_normal((2, EMB), dtype=np.float32)),
-            lambda height: one_hot(labels, 29, 8 // height) if height <= 8 else doubled(labels))
-
-
-def doubled(labels):
-    """The one-hot mask at twice the size, for a block that goes up from the mask's own size."""
-    return one_hot(jt.array(labels.numpy().repeat(2, 1).repeat(2, 2)), 29, 1)
+            jt.array(rng.standard_normal((2, EMB), dtype=np.float32)), Doubled(labels, 29))
 
 
 def zero(layer):
@@ -40,7 +43,7 @@ def test_down_is_the_mean_of_2x2_pixels_and_up_repeats_each(rng):
 def test_the_first_half_of_the_timesteps_layer_scales_and_one_row_serves_the_batch(rng):
     layer = with_drawn_weights(Linear(EMB, 2 * 32))
     emb = jt.array(rng.standard_normal((1, EMB), dtype=np.float32))
-    scale, shift = scale_shift(layer, emb, 3)
+    scale, shift = Times(emb).scale_shift(layer, 3)
     both = layer(emb).numpy()
     np.testing.assert_array_equal(scale.numpy(), both[:, :32].repeat(3, 0))
     np.testing.assert_array_equal(shift.numpy(), both[:, 32:].repeat(3, 0))
@@ -51,10 +54,10 @@ def test_the_first_half_of_the_timesteps_layer_scales_and_one_row_serves_the_bat
 @pytest.mark.parametrize("kind", [ResBlock, SDMResBlock])
 @on_cpu
 def test_a_residual_block_without_its_branch_resamples_its_input(rng, kind, outputs, resample, size):
-    x, emb, seg = arrays(rng)
+    x, emb, masks = arrays(rng)
     spade = kind is SDMResBlock
     block = with_drawn_weights(kind(32, outputs, EMB, *((29, 8) if spade else ()), resample=resample))
-    run = lambda: block(x, emb, *((seg,) if spade else ())).numpy()
+    run = lambda: block(x, Times(emb), *((masks,) if spade else ())).numpy()
     whole = run()
     assert whole.shape == (2, outputs, *size)
     zero(block.out_layers[2 if spade else 3])
@@ -66,10 +69,10 @@ def test_a_residual_block_without_its_branch_resamples_its_input(rng, kind, outp
 @pytest.mark.parametrize("kind", [ResBlock, SDMResBlock])
 @on_cpu
 def test_the_gradient_reaches_every_weight_the_input_and_the_timestep(rng, kind):
-    x, emb, seg = arrays(rng)
+    x, emb, masks = arrays(rng)
     spade = kind is SDMResBlock
     block = with_drawn_weights(kind(32, 64, EMB, *((29, 8) if spade else ())))
-    y = block(x, emb, *((seg,) if spade else ()))
+    y = block(x, Times(emb), *((masks,) if spade else ()))
     named = {**parameters_of(block), "x": x, "emb": emb}
     for name, gradient in zip(named, jt.grad((y * y).sum(), list(named.values()))):
         assert np.abs(gradient.numpy()).max() > 1e-3, name

@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -8,18 +5,11 @@ import pytest
 from ldm.colour_transfer import cielab8, l_alpha_beta, reinhard, transfer
 from runtime.errors import UserError
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent / "data" / "golden"))
-
 
 def landscape(seed, shape=(48, 64), low=0.0, high=255.0):
     """A smooth picture of a few colours, uint8 (*shape, 3)."""
     coarse = np.random.default_rng(seed).uniform(low, high, size=(6, 8, 3)).astype(np.float32)
     return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.uint8)
-
-
-def test_cielab8_is_byte_for_byte_the_published_transfer():
-    golden = np.load(GOLDEN / "color_transfer_golden.npz")
-    np.testing.assert_array_equal(cielab8(golden["source"], golden["reference"]), golden["transferred"])
 
 
 @pytest.mark.parametrize("method", [cielab8, reinhard])

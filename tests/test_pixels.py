@@ -1,7 +1,10 @@
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from ldm.pixels import from_uint8, to_uint8
+from ldm.pixels import from_uint8, through_jpeg, to_uint8
 from runtime.errors import RunError
 
 images = np.arange(2 * 6 * 10 * 3, dtype=np.int64).reshape(2, 6, 10, 3).astype(np.uint8)  # every grey level
@@ -30,3 +33,13 @@ def test_pixels_that_are_not_numbers_are_an_error():
     x[1, 0, 0, 0] = np.nan
     with pytest.raises(RunError, match=r"not finite \(batch rows 1\)"):
         to_uint8(x)
+
+
+def test_a_jpeg_file_between_loses_what_the_published_files_lose():
+    image = np.kron(np.random.default_rng(0).integers(0, 256, (3, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)     # (24, 32, 3)
+    found = through_jpeg(np.stack([image, image[::-1]]), 75)
+    assert found.dtype == np.uint8 and found.shape == (2, 24, 32, 3)
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG")                                # Pillow's defaults, as the published code has
+    np.testing.assert_array_equal(found[0], np.asarray(Image.open(file)))
+    assert 0 < np.abs(found[0].astype(int) - image).mean() < 20

@@ -1,5 +1,3 @@
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +5,6 @@ import pytest
 from ldm.schedule import make_schedule, respace
 from runtime.errors import UserError
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent / "data" / "golden"))
 KINDS = ["linear", "cosine", "scaled_linear", "constant_slope"]
 
 
@@ -65,9 +62,9 @@ def test_posterior_is_the_product_of_its_two_gaussians(kind, steps):
 
 
 def test_grids_of_500_and_50_are_the_published_ones():
-    golden, schedule = np.load(GOLDEN / "unet_golden.npz"), make_schedule("linear")
-    np.testing.assert_array_equal(respace(schedule, 500).timesteps, golden["ddim500_map"])
-    np.testing.assert_array_equal(respace(schedule, 50).timesteps, golden["timestep_map"])
+    schedule = make_schedule("linear")
+    np.testing.assert_array_equal(respace(schedule, 500).timesteps, range(0, 1000, 2))
+    np.testing.assert_array_equal(respace(schedule, 50).timesteps, range(0, 1000, 20))
 
 
 @pytest.mark.parametrize("total, steps, expected", [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.schema import OutputConfig
 from data.submission import Submission
 from runtime.errors import RunError, UserError
 
@@ -14,7 +15,7 @@ SETTINGS = {"weights": {"unet": "a"}, "sampling": {"seed": 0}}
 
 def submission(folder, settings=SETTINGS, inputs=None, **options):
     """A Submission of 16x12 images."""
-    return Submission(folder, settings, inputs or {"a.b.png": "1"}, 12, 16, 95, **options)
+    return Submission(folder, settings, inputs or {"a.b.png": "1"}, 12, 16, OutputConfig(), **options)
 
 
 def test_images_come_out_as_a_flat_archive_of_valid_jpegs(tmp_path, rng):

@@ -138,7 +138,8 @@ def test_a_mistake_is_answered_in_one_line_with_status_2(kind, work, tmp_path):
 def test_weights_of_another_autoencoder_are_refused(work, tmp_path):
     from models.autoencoder import build_autoencoder
     other = build_autoencoder(TINY_AUTOENCODER, seed=5)
-    write_checkpoint(tmp_path / "other.safetensors", parameters_of(other), Header("autoencoder", config_dict(Config())))
+    write_checkpoint(tmp_path / "other.safetensors", parameters_of(other),
+                     Header("autoencoder", config_dict(Config(autoencoder=TINY_AUTOENCODER))))
     with pytest.raises(UserError, match="not the weights whose latents"):
         script.main(arguments(work, tmp_path / "r", "--autoencoder", tmp_path / "other.safetensors"))
 

@@ -8,6 +8,7 @@
 // The element-wise arithmetic is shared between the processors; a group of one sample is one piece of work for one
 // thread, so that results depend neither on the number of threads nor on the batch.
 #pragma once
+#define IIDM_NORM_MODULATE
 #include <cmath>
 #include <cstdint>
 
@@ -49,6 +50,15 @@ inline double block_sum(int64_t n, F term) {
     return total;
 }
 
+struct Moments { float mean, rstd; };
+
+// Of a group's n values, in two passes.
+inline Moments moments(const float* x, int64_t n, float eps) {
+    const float mean = float(block_sum(n, [=](int64_t i) { return x[i]; }) / double(n));
+    const double square = block_sum(n, [=](int64_t i) { float d = x[i] - mean; return d * d; });
+    return {mean, float(1.0 / std::sqrt(square / double(n) + double(eps)))};
+}
+
 // Writes y and, for the backward pass, stats (B, G, 2) = mean, rstd.
 inline void norm_modulate_cpu(const NormModulate& p, const float* x, const float* gamma, const float* beta,
                               const float* scale, const float* shift, float* y, float* stats) {
@@ -57,9 +67,8 @@ inline void norm_modulate_cpu(const NormModulate& p, const float* x, const float
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
         const int64_t b = job / p.groups, first = (job % p.groups) * width;
         const float* group = x + (b * p.channels + first) * n;
-        const float mean = float(block_sum(width * n, [=](int64_t i) { return group[i]; }) / double(width * n));
-        const double square = block_sum(width * n, [=](int64_t i) { float d = group[i] - mean; return d * d; });
-        const float rstd = float(1.0 / std::sqrt(square / double(width * n) + double(p.eps)));
+        const Moments m = moments(group, width * n, p.eps);
+        const float mean = m.mean, rstd = m.rstd;
         stats[2 * job] = mean;
         stats[2 * job + 1] = rstd;
         for (int64_t j = 0; j < width; ++j) {

@@ -1,0 +1,60 @@
+// Group normalisation, SPADE modulation by maps made beforehand, and SiLU, for the two branches of guidance in one pass.
+//
+//   y = silu(((x - mean) * rstd * (1 + gamma) + beta) * (1 + scale) + shift)
+//
+// Rows b < masks of x take gamma and beta from their mask's maps (B, 2C, H, W); the rows after them are the same pictures
+// without a mask: there both are constant but for the image's border, which saw fewer pixels of the padded convolution.
+// Their (2C, h, w) values, h = min(H, 3), are those of a picture so small: first, middle and last row and column.
+#pragma once
+#ifndef IIDM_NORM_MODULATE    // Jittor finds no include of an include: norm_branches.py names both
+#include <norm_modulate.cuh>
+#endif
+
+namespace iidm {
+
+struct NormBranches {
+    int64_t batch, masks, channels, height, width, groups;
+    float eps;
+    int64_t pixels() const { return height * width; }
+};
+
+// Where row i of n is found in the small picture of min(n, 3) rows.
+IIDM_HD int64_t small_index(int64_t i, int64_t n) { return i == 0 ? 0 : i == n - 1 ? (n < 3 ? n : 3) - 1 : 1; }
+
+inline void norm_branches_cpu(const NormBranches& p, const float* x, const float* maps, const float* empty,
+                              const float* scale, const float* shift, float* y) {
+    const int64_t n = p.pixels(), wide = p.channels / p.groups, h = p.height < 3 ? p.height : 3, w = p.width < 3 ? p.width : 3;
+#pragma omp parallel for schedule(static)
+    for (int64_t job = 0; job < p.batch * p.groups; ++job) {
+        const int64_t b = job / p.groups, first = (job % p.groups) * wide;
+        const float* group = x + (b * p.channels + first) * n;
+        const Moments m = moments(group, wide * n, p.eps);
+        for (int64_t j = 0; j < wide; ++j) {
+            const int64_t c = first + j;
+            const float* __restrict__ in = group + j * n;
+            float* __restrict__ out = y + (b * p.channels + c) * n;
+            const float s = scale ? 1.0f + scale[b * p.channels + c] : 1.0f, t = shift ? shift[b * p.channels + c] : 0.0f;
+            if (b < p.masks) {
+                const float* __restrict__ gamma = maps + (b * 2 * p.channels + c) * n;
+                const float* __restrict__ beta = gamma + p.channels * n;
+                for (int64_t i = 0; i < n; ++i)
+                    out[i] = silu(((in[i] - m.mean) * m.rstd * (1.0f + gamma[i]) + beta[i]) * s + t);
+                continue;
+            }
+            for (int64_t r = 0; r < p.height; ++r) {
+                const float* gamma = empty + (c * h + small_index(r, p.height)) * w;
+                const float* beta = gamma + p.channels * h * w;
+                const float* __restrict__ row = in + r * p.width;
+                float* __restrict__ to = out + r * p.width;
+                const auto value = [=](int64_t i, int64_t at) {
+                    return silu(((row[i] - m.mean) * m.rstd * (1.0f + gamma[at]) + beta[at]) * s + t);
+                };
+                to[0] = value(0, 0);
+                for (int64_t i = 1; i + 1 < p.width; ++i) to[i] = value(i, 1);
+                if (p.width > 1) to[p.width - 1] = value(p.width - 1, w - 1);
+            }
+        }
+    }
+}
+
+}  // namespace iidm

@@ -1,0 +1,56 @@
+"""Group normalisation, SPADE modulation by maps made beforehand, timestep scale and shift, and SiLU, without gradient.
+
+    y = silu((norm(x) * (1 + gamma) + beta) * (1 + scale) + shift)
+
+For the two branches of classifier-free guidance in one batch: the first rows of x are pictures with their masks, the rows
+after them the same pictures without. Why a kernel: the branch without a mask needs nine values a channel, not maps of x's
+size that would be read from memory at every step; and no array is put together of the two. benchmarks/guided_step.py
+measures what it is for.
+"""
+from models.kernels.launch import choose, include
+from models.kernels.norm_modulate import norm_modulate_reference
+from runtime.backend import jt
+
+
+def norm_branches(x, maps, empty, groups, eps=1e-5, scale=None, shift=None, impl="auto"):
+    """x (B or 2B, C, H, W); maps (B, 2C, H, W): gamma, then beta, of B masks; empty (2C, min(H, 3), min(W, 3)): the same of no
+    mask, for the rows from B on; scale, shift: a row for each of x, or None; all float32 -> y like x. Raises ValueError on other shapes."""
+    batch, channels, height, width = x.shape
+    masks = maps.shape[0]
+    small = [2 * channels, min(height, 3), min(width, 3)]
+    if (list(maps.shape) != [masks, 2 * channels, height, width] or batch not in (masks, 2 * masks) or channels % groups
+            or list(empty.shape) != small):
+        raise ValueError(f"norm_branches: expected x (B or 2B, C, H, W) with C a multiple of {groups}, maps (B, 2C, H, W) and "
+                         f"empty {tuple(small)}, got {tuple(x.shape)}, {tuple(maps.shape)} and {tuple(empty.shape)}")
+    if (scale is None) != (shift is None) or (scale is not None
+                                              and not list(scale.shape) == list(shift.shape) == [batch, channels]):
+        raise ValueError(f"norm_branches: expected scale and shift {(batch, channels)}, both or neither, got "
+                         f"{scale if scale is None else tuple(scale.shape)} and "
+                         f"{shift if shift is None else tuple(shift.shape)}")
+    if not choose(impl):
+        return norm_branches_reference(x, maps, empty, groups, eps, scale, shift)
+    arrays = [x, maps, empty] + ([scale, shift] if scale is not None else [])
+    times = "in3_p, in4_p" if scale is not None else "(const float*)nullptr, (const float*)nullptr"
+    return jt.code(x.shape, "float32", arrays, cpu_header=HEADER, data={"groups": groups, "eps": eps},
+                   cpu_src=f"iidm::norm_branches_cpu(iidm_branches(in0, in1, data), in0_p, in1_p, in2_p, {times}, out0_p);")
+
+
+def norm_branches_reference(x, maps, empty, groups, eps=1e-5, scale=None, shift=None):
+    """The right answer: the maps of no mask in full, beside the others."""
+    batch, channels, height, width = x.shape
+    if batch > maps.shape[0]:
+        rows, columns = ([small_index(i, n) for i in range(n)] for n in (height, width))
+        full = empty[:, rows][:, :, columns].unsqueeze(0)                               # (1, 2C, H, W)
+        maps = jt.concat([maps, full.broadcast(maps.shape)], dim=0)
+    return norm_modulate_reference(x, maps[:, :channels], maps[:, channels:], groups, eps, scale, shift)
+
+
+def small_index(i, n):
+    """Where row i of n is found in the picture of min(n, 3) rows that has the same first, inner and last row."""
+    return 0 if i == 0 else min(n, 3) - 1 if i == n - 1 else 1
+
+
+HEADER = include("norm_modulate") + include("norm_branches") + """
+#define iidm_branches(x, maps, data) iidm::NormBranches{x->shape[0], maps->shape[0], x->shape[1], x->shape[2], x->shape[3], \\
+    int64_t(data["groups"]), float(data["eps"])}
+"""

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from models.kernels.norm_branches import norm_branches
+from runtime.backend import jt
+from tests.helpers import normalise, silu
+
+CASES = [(4, 2, 8, 4, 6, 10), (3, 3, 8, 2, 4, 6), (2, 1, 6, 3, 2, 3), (2, 1, 4, 4, 1, 2), (6, 3, 32, 16, 3, 1)]
+
+
+def expected(x, maps, empty, groups, scale, shift):
+    """By its definition in float64: every pixel's gamma and beta looked up one by one."""
+    rows, channels, height, width = x.shape
+    y = normalise(x, groups, 1e-5)
+    at = lambda i, n: 0 if i == 0 else min(n, 3) - 1 if i == n - 1 else 1
+    for b in range(rows):
+        for i in range(height):
+            for j in range(width):
+                both = maps[b, :, i, j] if b < len(maps) else empty[:, at(i, height), at(j, width)]
+                y[b, :, i, j] = y[b, :, i, j] * (1 + both[:channels]) + both[channels:]
+    if scale is not None:
+        y = y * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    return silu(y)
+
+
+@pytest.mark.parametrize("timestep", [True, False])
+@pytest.mark.parametrize("impl", ["auto", "reference"])
+@pytest.mark.parametrize("rows, masks, channels, groups, height, width", CASES)
+def test_both_branches_follow_their_definition(rng, impl, timestep, rows, masks, channels, groups, height, width):
+    draw = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
+    x, maps = draw(rows, channels, height, width), draw(masks, 2 * channels, height, width)
+    empty = draw(2 * channels, min(height, 3), min(width, 3))
+    scale, shift = (draw(rows, channels), draw(rows, channels)) if timestep else (None, None)
+    given = [None if a is None else jt.array(a) for a in (x, maps, empty, scale, shift)]
+    found = norm_branches(*given[:3], groups, scale=given[3], shift=given[4], impl=impl).numpy()
+    np.testing.assert_allclose(found, expected(x, maps, empty, groups, scale, shift), atol=2e-5)
+
+
+def test_wrong_shapes_are_refused():
+    zeros = lambda *shape: jt.zeros(shape)
+    for x, maps, empty in [((3, 4, 6, 6), (2, 8, 6, 6), (8, 3, 3)), ((2, 4, 6, 6), (2, 4, 6, 6), (8, 3, 3)),
+                           ((2, 4, 6, 6), (2, 8, 6, 6), (8, 3, 2)), ((2, 5, 6, 6), (2, 10, 6, 6), (10, 3, 3))]:
+        with pytest.raises(ValueError, match="norm_branches: expected x"):
+            norm_branches(zeros(*x), zeros(*maps), zeros(*empty), 4)
+    with pytest.raises(ValueError, match="both or neither"):
+        norm_branches(zeros(2, 4, 6, 6), zeros(2, 8, 6, 6), zeros(8, 3, 3), 4, scale=zeros(2, 4))
