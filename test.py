@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.distributed import process, share
 from runtime.errors import UserError, run_script
+
+THREADS = 2  # that read, and that write
 
 EXAMPLES = """examples:
   python test.py --input_path TEST --img_path TRAIN --output_path ./results
@@ -13,7 +16,8 @@ EXAMPLES = """examples:
   python test.py --input_path TEST --img_path TRAIN --config iidm_paper --output_path ./results-paper
 
 --input_path holds val_*_labels*/ (or labels/, or is that folder) and label_to_img.json; --img_path holds imgs/ or is it.
-One <mask stem>.jpg per mask, result.zip with the same files, contact_sheet.png. Stopped and started again it goes on."""
+One <mask stem>.jpg per mask, result.zip with the same files, contact_sheet.png. Stopped and started again it goes on.
+Several GPUs: mpirun -np 4 python test.py ...  shares the masks out; the images are the same."""
 
 
 def parse(argv):
@@ -45,21 +49,22 @@ def overrides(args):
 
 
 def main(argv):
-    args = parse(argv)
+    args, (rank, size, _) = parse(argv), process()
     given = overrides(args)
+    if args.overwrite and size > 1:
+        raise UserError(f"--overwrite with {size} processes: one could remove what another painted; remove the folder first")
     from data.landscape import check_test, find_test, read_image, read_labels
     from data.submission import Submission, input_hash
     cases = find_test(args.input_path, args.img_path)[:args.limit]
 
     from configs.schema import config_dict
+    from data.batches import behind, prefetch
     from ldm.algorithm2 import evaluations, steps_taken, synthesise
     from metrics.style import style_similarity
     from runtime import pictures
     from runtime.backend import DEVICE
-    from runtime.distributed import one_process
     from runtime.log import bar
     from stages.sampling import find_checkpoint, load_networks, settings
-    one_process()
     checkpoint = find_checkpoint(args.checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
@@ -68,26 +73,36 @@ def main(argv):
     encode, decode, model, schedule, hashes = load_networks(config, checkpoint, weights)
 
     sampling = config_dict(config)["sampling"]
-    batch_size = sampling.pop("batch_size")  # this option and the next are the ones that images do not depend on
-    sampling.pop("spade_cache_gb")
+    batch_size = sampling.pop("batch_size")  # images do not depend on this and the next two
+    for name in ("spade_cache_gb", "autoencoder_gb"):
+        sampling.pop(name)
     results = Submission(args.output_path, {"weights": hashes, "sampling": sampling}, {c.name: input_hash(c) for c in cases},
-                         height, width, config.output, args.overwrite)
-    missing = [case for case in cases if not results.has(case.stem)]
+                         height, width, config.output, args.overwrite, first=rank == 0)
+    ours = share(cases, rank, size)
+    missing = [case for case in ours if not results.has(case.stem)]
     steps = sum(steps_taken(round_) for round_ in config.sampling.rounds)
-    print(f"{checkpoint} at step {weights.header.step} on the {DEVICE}: {len(missing)} of {len(cases)} images to paint, "
+    print(f"{checkpoint} at step {weights.header.step} on the {DEVICE}: {len(missing)} of {len(ours)} images to paint, "
           f"{steps} steps and {evaluations(config.sampling)} network evaluations each", flush=True)
 
+    def read(batch):
+        return (np.stack([read_image(case.reference, height, width) for case in batch]),
+                np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
+
     start = time.monotonic()
-    with bar(total=len(missing) * steps, label="sampling", unit="step") as progress:
-        for first in range(0, len(missing), batch_size):
-            batch = missing[first:first + batch_size]
-            references = np.stack([read_image(case.reference, height, width) for case in batch])
-            labels = np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch])
+    batches = [missing[i:i + batch_size] for i in range(0, len(missing), batch_size)]
+    # Files are read and written in threads while the networks work.
+    with bar(total=len(missing) * steps, label="sampling", unit="step") as progress, behind(results.write, THREADS) as write:
+        for batch, (references, labels) in zip(batches, prefetch(read, batches, THREADS)):
             images, _ = synthesise(encode, decode, model, references, labels, [case.stem for case in batch], config.sampling,
                                    schedule, config.unet.latent_channels, progress=lambda: progress.update(len(batch)))
             for case, image in zip(batch, images):
-                results.write(case.stem, image)
+                write(case.stem, image)
     taken = time.monotonic() - start
+    if missing:
+        print(f"{len(missing)} images in {taken:.0f} s, {taken / len(missing):.2f} s each")
+    if rank:
+        return
+    results.wait([case.stem for case in cases])
 
     archive = results.finish([case.stem for case in cases])
     shown = cases[:8]
@@ -98,8 +113,6 @@ def main(argv):
         if case in shown:
             rows.append([pictures.colour_labels(read_labels(case.mask, height, width)), reference, image])
     pictures.save(Path(args.output_path) / "contact_sheet.png", pictures.grid(rows, captions=["mask", "reference", "result"]))
-    if missing:
-        print(f"{len(missing)} images in {taken:.0f} s, {taken / len(missing):.2f} s each")
     print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; "
           f"style similarity S {100 * np.mean(similarity):.2f} %")
 

@@ -172,6 +172,7 @@ class SamplingConfig:
     seed: int = 0
     batch_size: int = 4
     spade_cache_gb: float = 4.0       # GB of gamma and beta kept for the masks at hand; 0 = all computed again at every step
+    autoencoder_gb: float = 2.0       # memory for images on their way through the autoencoder; at least one goes at a time
     truncate: bool = False            # as the published code: float to uint8 by truncation, not rounding
     jpeg_between_rounds: int = 0      # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
 

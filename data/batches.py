@@ -1,4 +1,5 @@
 """Which rows make a batch, and reading them ahead. Both depend on the step alone, so that a resumed run sees the same."""
+import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,6 +23,23 @@ def prefetch(make, steps, workers):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def behind(function, workers):
+    """Yields a function that calls `function` in threads and returns at once, unless 4 * workers calls wait already. Their
+    errors are raised at a later call, or at the end of the block, which waits for all."""
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        waiting = deque()
+
+        def later(*args):
+            waiting.append(pool.submit(function, *args))
+            while waiting and (waiting[0].done() or len(waiting) > 4 * workers):
+                waiting.popleft().result()
+
+        yield later
+        while waiting:
+            waiting.popleft().result()
 
 
 def hold_out(items, count):

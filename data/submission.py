@@ -5,6 +5,7 @@ one with other settings stops and says what differs.
 """
 import dataclasses
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -13,18 +14,21 @@ from PIL import Image
 
 from runtime.errors import RunError, UserError
 from runtime.files import replacing, sha256, write_json
+from runtime.log import bar
 
 MANIFEST, ARCHIVE = "manifest.json", "result.zip"
 
 
 class Submission:
     """folder: results/; settings: {name: value} that every image depends on; inputs: {mask name: hash}; output: how images
-    are written, an OutputConfig."""
+    are written, an OutputConfig; first: whether this process is the first of those that fill the folder."""
 
-    def __init__(self, folder, settings, inputs, height, width, output, overwrite=False):
+    def __init__(self, folder, settings, inputs, height, width, output, overwrite=False, first=True):
         self.folder, self.size, self.output = Path(folder), (width, height), output
         self.settings, self.inputs = {**settings, **dataclasses.asdict(output)}, inputs
         manifest, problems = self.folder / MANIFEST, []
+        if not first:
+            wait_for(manifest)
         if manifest.exists() and not overwrite:
             old = read_manifest(manifest)
             problems = self.differences(old)
@@ -37,7 +41,8 @@ class Submission:
         if overwrite and self.folder.is_dir():
             for path in (*self.folder.glob("*.jpg"), manifest, self.folder / ARCHIVE):
                 path.unlink(missing_ok=True)
-        write_json(manifest, {"settings": self.settings, "inputs": self.inputs})
+        if first:
+            write_json(manifest, {"settings": self.settings, "inputs": self.inputs})
 
     def differences(self, old):
         """A line for everything that differs from the run this folder holds."""
@@ -80,6 +85,16 @@ class Submission:
             Image.fromarray(image).save(temporary, format="JPEG", quality=self.output.jpeg_quality,
                                         subsampling="4:4:4" if self.output.full_colour else "4:2:0")
 
+    def wait(self, stems):
+        """Until the other processes have written every image; mpirun ends all when one of them fails."""
+        left = [stem for stem in stems if not self.has(stem)]
+        with bar(total=len(left), label="waiting for the other processes", unit="image") as progress:
+            while left:
+                still = [stem for stem in left if not self.has(stem)]
+                progress.update(len(left) - len(still))
+                left = still
+                time.sleep(0.2 if left else 0)
+
     def finish(self, stems):
         """Checks every image, packs result.zip with exactly these, flat, and checks that too. Raises RunError."""
         problems = [problem for problem in map(self.problem, stems) if problem]
@@ -97,6 +112,15 @@ class Submission:
             if stream.testzip() is not None or sorted(stream.namelist()) != sorted(f"{stem}.jpg" for stem in stems):
                 raise RunError(f"{archive}: does not hold the {len(stems)} images it was made of; is the disk full?")
         return archive
+
+
+def wait_for(manifest, seconds=600):
+    """Until the first process has written the manifest, or settings have been found to differ. Raises RunError."""
+    end = time.monotonic() + seconds
+    while not manifest.exists():
+        if time.monotonic() > end:
+            raise RunError(f"{manifest}: the first process did not write it in {seconds} s")
+        time.sleep(0.1)
 
 
 def input_hash(case):

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
+from runtime.distributed import own_gpu
 from runtime.errors import UserError
 from runtime.toolkit import LIBRARIES, Toolkit, find_toolkits  # noqa: F401 (Toolkit stands beside Driver and Choice)
 from runtime.tools import jittor_finds_config, python_config
@@ -112,7 +113,7 @@ def settings(environ, choice):
     """The environment variables Jittor is started with, but for those a user has set."""
     values = {
         "cache_name": "default",                                        # else the git branch that Jittor lies in
-        "use_mpi": "1" if "OMPI_COMM_WORLD_SIZE" in environ else "0",   # mpicc on PATH is no reason to build for MPI
+        "use_mpi": "0",                                                 # mpicc on PATH is no reason to build for MPI
         "GOMP_SPINCOUNT": "10000",                                      # threads wait briefly awake, then asleep: awake
                                                                         # for long they starve any other process
         "FIX_TORCH_ERROR": "0",                                         # else it imports PyTorch, when there is one
@@ -127,6 +128,8 @@ def settings(environ, choice):
         values["python_config_path"] = python_config(environ)
     values = {name: value for name, value in values.items() if name not in environ}
     values["nvcc_path"] = choice.nvcc_path
+    if choice.device == "cuda" and own_gpu(environ) is not None:
+        values["CUDA_VISIBLE_DEVICES"] = own_gpu(environ)
     return values
 
 

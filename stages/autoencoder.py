@@ -24,8 +24,8 @@ def train_autoencoder(config, pairs, resume):
     """Trains on the pairs' images, writes config.autoencoder.path and returns the model."""
     options, size = config.train.autoencoder, (config.data.height, config.data.width)
     if config.autoencoder.kind != "vq":
-        raise UserError(f"{config.autoencoder.path}: no autoencoder of kind {config.autoencoder.kind} is trained here, expected "
-                        "its file, or autoencoder.kind: vq")
+        raise UserError(f"{config.autoencoder.path}: an autoencoder of kind {config.autoencoder.kind} is not trained here, "
+                        "expected its file, or autoencoder.kind: vq")
     model = build_autoencoder(config.autoencoder, seed=config.train.seed)
     run = Run(config, "autoencoder", model)
     if options.start:

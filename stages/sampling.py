@@ -92,15 +92,25 @@ def load_networks(config, checkpoint, weights):
         raise UserError(f"{path}: these are not the weights whose latents {checkpoint} was trained on (found "
                         f"{hashes['autoencoder'][:12]}, expected {expected[:12]}); --autoencoder names another file")
 
-    def one_by_one(network):
-        # A 512x384 image needs gigabytes on its way through the autoencoder; nothing is gained by more of them at once.
+    rows = rows_at_once(config.autoencoder, config.data, config.sampling.autoencoder_gb)
+
+    def in_parts(network):
         def run(x):
-            rows = []
-            for i in range(x.shape[0]):
-                rows.append(network(x[i:i + 1]))
-                rows[-1].sync()
-            return jt.concat(rows, dim=0)
+            parts = []
+            for i in range(0, x.shape[0], rows):
+                parts.append(network(x[i:i + rows]))
+                parts[-1].sync()
+            return jt.concat(parts, dim=0) if len(parts) > 1 else parts[0]
         return run
 
     schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
-    return one_by_one(autoencoder.encode), one_by_one(autoencoder.decode), PreparedUNet(model, config.sampling.spade_cache_gb), schedule, hashes
+    prepared = PreparedUNet(model, config.sampling.spade_cache_gb)
+    return in_parts(autoencoder.encode), in_parts(autoencoder.decode), prepared, schedule, hashes
+
+
+def rows_at_once(autoencoder, data, gigabytes):
+    """How many images go through the autoencoder at once: as many as need about `gigabytes`, at least one.
+
+    Estimated as six arrays of the first level's width at the image's full size: 0.60 GB for 512x384 and 128 channels.
+    """
+    return max(1, int(gigabytes * 1e9 / (6 * 4 * autoencoder.channels * data.height * data.width)))

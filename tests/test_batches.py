@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from data.batches import batch_rows, hold_out, prefetch
+from data.batches import batch_rows, behind, hold_out, prefetch
 
 
 @pytest.mark.parametrize("batch_size, rows", [(3, 7), (7, 7), (1, 5), (10, 4), (4, 1)])
@@ -73,6 +73,25 @@ def test_held_out_items_are_a_tenth_at_most_spread_evenly_and_never_trained_on(n
     assert gaps.max() <= 1.5 * n / held + 1 and gaps.min() >= 0.5 * n / held - 1
 
 
-@pytest.mark.parametrize("items", [[], ["only"]])
-def test_fewer_than_two_items_serve_as_both(items):
-    assert hold_out(items, 3) == (items, items)
+@pytest.mark.parametrize("items, count", [([], 3), (["only"], 3), (list("abcdefgh"), 0)])
+def test_fewer_than_two_items_or_a_count_of_none_serve_as_both(items, count):
+    assert hold_out(items, count) == (items, items)
+
+
+def test_calls_behind_all_happen_and_few_wait():
+    done, most = [], [0]
+    with behind(lambda i: (time.sleep(0.002), done.append(i)), workers=2) as later:
+        for i in range(30):
+            later(i)
+            most[0] = max(most[0], i + 1 - len(done))
+    assert sorted(done) == list(range(30)) and most[0] <= 8 + 2 + 1
+
+
+@pytest.mark.parametrize("calls", [1, 40])
+def test_an_error_behind_is_raised_before_the_block_ends(calls):
+    def fails(i):
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"), behind(fails, workers=2) as later:
+        for i in range(calls):
+            later(i)

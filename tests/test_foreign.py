@@ -27,7 +27,8 @@ def load(folder, file):
     return load_autoencoder(AutoencoderConfig(path=str(folder / file)))[:2]
 
 
-FILES = [("diffusers_vq_f4.safetensors", "diffusers_vq_f4", "vq", 4), ("diffusers_kl_f8.safetensors", "diffusers_kl_f8", "kl", 8),
+FILES = [("diffusers_vq_f4.safetensors", "diffusers_vq_f4", "vq", 4),
+         ("diffusers_kl_f8.safetensors", "diffusers_kl_f8", "kl", 8),
          ("diffusers_kl_old_names.bin", "diffusers_kl_f8", "kl", 8),
          ("diffusers_kl_no_quant_conv.safetensors", "diffusers_kl_no_quant_conv", "kl", None),
          ("diffusers_vq_attention.safetensors", "diffusers_vq_attention", "vq", None),

@@ -125,8 +125,8 @@ def test_the_guided_ddim_run_is_the_same_from_the_noised_start_to_the_end(prepar
         z_T = q_sample(jt.array(found["ddim_z0"]), start_alpha_bar(grid, start, published_offset=True),
                        jt.array(found["ddim_noise"]))
         np.testing.assert_allclose(z_T.numpy(), found["ddim_xT"], rtol=0, atol=1e-6)
-        out = denoise(guided(prepare(unet()), float(found["ddim_scale"])), jt.array(found["ddim_xT"]), jt.array(found["labels"]), grid,
-                      start)
+        model = guided(prepare(unet()), float(found["ddim_scale"]))
+        out = denoise(model, jt.array(found["ddim_xT"]), jt.array(found["labels"]), grid, start)
     np.testing.assert_allclose(out.numpy(), found["ddim_out"], rtol=0, atol=1e-4)
 
 

@@ -89,6 +89,34 @@ def test_a_killed_run_goes_on_to_the_same_images(work, tmp_path):
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in begun.items()), "valid images were painted again"
 
 
+def test_processes_share_the_masks_and_paint_the_same_images(work, tmp_path):
+    script.main(arguments(work, tmp_path / "one", "--limit", 7, "--rounds", 1))
+    several = tmp_path / "several"
+    command = [sys.executable, "test.py", *arguments(work, several, "--limit", 7, "--rounds", 1, "--batch_size", 2)]
+    running = [subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={**os.environ, "OMPI_COMM_WORLD_RANK": str(rank), "OMPI_COMM_WORLD_SIZE": "3"})
+               for rank in range(3)]
+    ended = [process.communicate(timeout=600) for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], ended
+    assert sorted(int(out.split(" images in ")[0].split()[-1]) for out, _ in ended) == [2, 2, 3]
+    assert pictures(several) == pictures(tmp_path / "one")
+    assert (several / "result.zip").read_bytes() == (tmp_path / "one/result.zip").read_bytes()
+
+
+def test_processes_may_not_overwrite_each_others_work(work, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="--overwrite with 2 processes"):
+        script.main(arguments(work, tmp_path, "--overwrite"))
+
+
+def test_the_autoencoder_takes_as_many_images_as_its_memory_holds():
+    from configs.schema import AutoencoderConfig, DataConfig
+    from stages.sampling import rows_at_once
+    published = AutoencoderConfig(), DataConfig()
+    assert [rows_at_once(*published, gigabytes) for gigabytes in (0, 0.6, 1.3, 2.0, 6.1)] == [1, 1, 2, 3, 10]
+
+
 def test_other_settings_in_the_same_folder_are_refused_unless_told_to_overwrite(work, tmp_path):
     script.main(arguments(work, tmp_path, "--limit", 1))
     before = pictures(tmp_path)

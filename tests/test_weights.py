@@ -15,9 +15,10 @@ from configs.schema import AutoencoderConfig, Config, config_dict, config_yaml
 from data.synthetic import write_dataset
 from models.checkpoint import Header, read_header, read_tensors, write_checkpoint
 from models.layers import parameters_of
+from models.unet import UNet
 from models.weights import find_autoencoder, load_autoencoder, open_weights
 from runtime.errors import UserError
-from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET, tiny_autoencoder, tiny_unet
+from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET, tiny_autoencoder, tiny_unet, with_drawn_weights
 
 # Foreign files cannot say how wide attention heads are: 64, as published.
 UNET = dataclasses.replace(TINY_UNET, head_channels=64)
@@ -46,9 +47,10 @@ def work(tmp_path_factory):
 
 def paint(work, output, checkpoint, autoencoder, *more):
     """Runs test.py; {name: bytes} of its images."""
+    size = () if checkpoint.suffix == ".safetensors" else ("--set", "data.height=48", "--set", "data.width=64")
     script.main(["--input_path", str(work / "data/test"), "--img_path", str(work / "data/train"), "--output_path", str(output),
                  "--checkpoint", str(checkpoint), "--autoencoder", str(autoencoder), "--config", str(work / "sampling.yaml"),
-                 *(() if checkpoint.suffix == ".safetensors" else ("--set", "data.height=48", "--set", "data.width=64")), *more])
+                 *size, *more])
     return {path.name: path.read_bytes() for path in output.glob("*.jpg")}
 
 
@@ -149,10 +151,8 @@ def test_contradictions_in_a_foreign_file_are_errors_that_name_the_tensor(work, 
 
 
 def test_a_head_width_that_does_not_divide_is_answered_by_the_option_that_mends_it(tmp_path):
-    from models.unet import UNet
-    narrow = dataclasses.replace(TINY_UNET, channel_mult=[1, 1])
-    from tests.helpers import with_drawn_weights
-    jittor_pickle(tmp_path / "a.pkl", {name: var.numpy() for name, var in parameters_of(with_drawn_weights(UNet(narrow))).items()})
+    model = with_drawn_weights(UNet(dataclasses.replace(TINY_UNET, channel_mult=[1, 1])))
+    jittor_pickle(tmp_path / "a.pkl", {name: var.numpy() for name, var in parameters_of(model).items()})
     with pytest.raises(UserError, match="--head_channels"):
         open_weights(tmp_path / "a.pkl")
 

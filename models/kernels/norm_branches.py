@@ -13,8 +13,11 @@ from runtime.backend import jt
 
 
 def norm_branches(x, maps, empty, groups, eps=1e-5, scale=None, shift=None, impl="auto"):
-    """x (B or 2B, C, H, W); maps (B, 2C, H, W): gamma, then beta, of B masks; empty (2C, min(H, 3), min(W, 3)): the same of no
-    mask, for the rows from B on; scale, shift: a row for each of x, or None; all float32 -> y like x. Raises ValueError on other shapes."""
+    """x (B or 2B, C, H, W) -> y like x; all float32. Raises ValueError on other shapes.
+
+    maps (B, 2C, H, W): gamma, then beta, of B masks; empty (2C, min(H, 3), min(W, 3)): the same of no mask, for the rows from B
+    on; scale, shift: a row (C,) for each of x, or None.
+    """
     batch, channels, height, width = x.shape
     masks = maps.shape[0]
     small = [2 * channels, min(height, 3), min(width, 3)]
