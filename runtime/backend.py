@@ -19,6 +19,8 @@ from runtime.errors import RunError
 from runtime.patch import patched_copy
 from runtime.tools import check_tools
 
+MPI = "OMPI_COMM_WORLD_SIZE"      # by which Jittor knows that mpirun started it
+
 
 def core_is_built(cache_path, device):
     """Whether Jittor's core for this interpreter, compiler and device lies in its cache."""
@@ -60,6 +62,17 @@ def quiet(environ):
         del environ["log_silent"]                                # a child process decides for itself
 
 
+@contextlib.contextmanager
+def without_mpi(environ):
+    """Hides from Jittor that mpirun started this process: it would ask its own MPI part, which is not built (use_mpi=0)."""
+    found = environ.pop(MPI, None) if environ.get("use_mpi") == "0" else None
+    try:
+        yield
+    finally:
+        if found is not None:
+            environ[MPI] = found
+
+
 def start():
     """Imports Jittor and returns (jittor, device, reason). Raises UserError when something it needs is missing."""
     if "jittor" in sys.modules:
@@ -74,7 +87,7 @@ def start():
     before = os.environ.get("nvcc_path")
     os.environ.update(settings(os.environ, choice))
     try:
-        with process_kept(), quiet(os.environ):
+        with process_kept(), quiet(os.environ), without_mpi(os.environ):
             jt, built_in = import_jittor(choice)
     finally:
         del os.environ["nvcc_path"]                  # a child process chooses for itself
