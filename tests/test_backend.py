@@ -14,7 +14,6 @@ import json, os, resource, signal, ssl, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
 before = ssl._create_default_https_context, sys.excepthook, sys.exit, sys.getrecursionlimit()
 from runtime.backend import DEVICE, REASON, jt, nn
-from runtime.distributed import rank, world_size
 facts = dict(device=DEVICE, same=before == (
     ssl._create_default_https_context, sys.excepthook, sys.exit, sys.getrecursionlimit()))
 facts["verified"] = ssl._create_default_https_context().verify_mode == ssl.CERT_REQUIRED
@@ -26,7 +25,7 @@ try:
 except KeyboardInterrupt:
     facts["interrupt"] = "KeyboardInterrupt"
 facts["sum"] = float((jt.ones((2, 3)) * 2).sum().item())
-facts["places"] = [rank(), world_size()]
+facts["mpi"] = [os.environ.get("OMPI_COMM_WORLD_SIZE"), jt.world_size]
 facts["nn"] = nn is jt.nn
 facts["environ"] = {name: os.environ.get(name) for name in ("nvcc_path", "log_silent", "cache_name")}
 print(json.dumps(facts))
@@ -38,14 +37,18 @@ sys.exit(2)
 def process():
     """What a fresh process finds after importing the back end, and how it ended."""
     done = run_python(PROCESS, IIDM_DEVICE="cpu", nvcc_path=None, log_silent=None, log_v=None, cache_name=None,
-                      OMPI_COMM_WORLD_SIZE=None)
+                      OMPI_COMM_WORLD_SIZE="3")
     assert done.stdout, done.stderr
     return json.loads(done.stdout), done
 
 
 def test_jittor_starts_and_computes(process):
     facts, _ = process
-    assert (facts["device"], facts["sum"], facts["nn"], facts["places"]) == ("cpu", 12.0, True, [0, 1])
+    assert (facts["device"], facts["sum"], facts["nn"]) == ("cpu", 12.0, True)
+
+
+def test_jittor_is_alone_under_mpirun_too_and_the_process_still_knows(process):
+    assert process[0]["mpi"] == ["3", 1]
 
 
 def test_importing_jittor_leaves_tls_hooks_exit_and_recursion_limit_as_they_were(process):
@@ -130,12 +133,6 @@ def test_a_jittor_loaded_before_the_copy_is_an_error(tmp_path):
     done = run_python(PATCHED.format(before="import jittor_utils"), IIDM_DEVICE="cuda", nvcc_path=None,
                       XDG_CACHE_HOME=str(tmp_path))
     assert "was imported from" in done.stdout and "expected" in done.stdout, done.stdout + done.stderr
-
-
-def test_mpi_is_used_under_mpirun_only():
-    from runtime.backend import settings
-    assert settings({}, CPU)["use_mpi"] == "0"
-    assert settings({"OMPI_COMM_WORLD_SIZE": "2"}, CPU)["use_mpi"] == "1"
 
 
 def test_jittor_imported_before_is_used_as_it_is():

@@ -390,8 +390,8 @@ OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
 def changed(rng, value):
     """A copy of what a pickle is made of, in which one value is another one."""
     if rng.random() < 0.15 or not isinstance(value, (dict, tuple, list, Called, Persistent)):
-        return rng.choice([None, True, -1, 0, 1, 2, 7, 1 << 40, 1 << 64, 1.5, "0", "f4", "O", "storage", b"", (), [], {}, (1, 2),
-                           [[]], Named("numpy.ndarray"), Named("torch.FloatStorage"), Named("torch.float64"),
+        return rng.choice([None, True, -1, 0, 1, 2, 7, 1 << 40, 1 << 64, 1.5, "0", "f4", "O", "storage", b"", (), [], {},
+                           (1, 2), [[]], Named("numpy.ndarray"), Named("torch.FloatStorage"), Named("torch.float64"),
                            Called("numpy.dtype", (">f4",)), Called("collections.OrderedDict", ())])
     if isinstance(value, dict):
         key = rng.choice(list(value) or [0])

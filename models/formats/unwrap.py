@@ -137,4 +137,4 @@ def leave_out(notes, trail, names):
 def kind(value):
     """What a value is, for people."""
     names = {Inert: "an object", Name: "a class", Span: "a long text", Array: "a tensor", StoredTensor: "a tensor"}
-    return names.get(type(value), type(value).__name__)
+    return names.get(type(value)) or (type(value).__name__ if type(value).__module__ == "builtins" else "an object")
