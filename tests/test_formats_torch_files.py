@@ -89,6 +89,29 @@ def test_every_kind_of_rebuilding_gives_the_tensor(tmp_path):
         np.testing.assert_array_equal(stored.read(), TWO, err_msg=name)
 
 
+@pytest.mark.parametrize("sign", ["neg", "conj"])
+def test_a_tensor_whose_sign_is_only_noted_is_refused(tmp_path, sign):
+    plain = tensor("0", (2,), (1,), 2)
+    for metadata, message in [({sign: False}, None), ({sign: True}, "yet to be negated or conjugated")]:
+        path = written(tmp_path, torch_zip({"w": Called(plain.name, (*plain.arguments, metadata))}, {"0": TWO.tobytes()}))
+        if message is None:
+            assert open_weights(path).tensors["w"].read().tolist() == [1.5, -2]
+        else:
+            with pytest.raises(UserError, match=message):
+                open_weights(path)
+
+
+def test_settings_of_lightning_and_omegaconf_are_left_out_unmade(tmp_path):
+    kind, content = Named("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"), Called("collections.defaultdict", (
+        Named("builtins.dict"),), {"a": 1})
+    settings = Called("copy_reg._reconstructor", (Named("omegaconf.dictconfig.DictConfig"), Named("builtins.object"), None),
+                      {"_content": content, "_metadata": Called("omegaconf.base.ContainerMetadata", (Named("typing.Any"),))})
+    objects = {"state_dict": NEW, "callbacks": {kind: {"best": NEW["w"]}}, "settings": settings, "size": Called(
+        "torch.Size", ((1, 2),)), "device": Called("torch.device", ("cuda",)), "type": Named("torch.float16")}
+    found = open_weights(written(tmp_path, torch_zip(objects, {"0": TWO.tobytes()})))
+    assert list(found.tensors) == ["w"] and found.notes[0] == "left out: callbacks, settings, size, device, type"
+
+
 def test_a_file_of_jittor_with_numbers_as_keys_is_read(tmp_path):
     scalar = tensor(1, (), (1,), 1)                        # a stride too many
     data = torch_zip({"w": tensor(0, (2,), (1,), 2), "s": scalar}, {"0": TWO.tobytes(), "1": TWO[:1].tobytes()}, root="name")
@@ -111,6 +134,11 @@ def test_an_old_view_of_a_storage_is_a_part_of_it(tmp_path):
 def test_a_tensor_that_reaches_out_of_its_storage_is_refused(made, shape, strides, offset):
     with pytest.raises(UserError, match="has a tensor|a shape"):
         open_weights(made(shape, strides, np.arange(6, dtype="f4"), offset=offset))
+
+
+def test_strides_of_single_elements_do_not_matter(made):
+    found = open_weights(made((1, 2, 1, 3), (1 << 40, 3, 1 << 40, 1), np.arange(6, dtype="f4"))).tensors["w"]
+    assert found.read().tolist() == [[[[0, 1, 2]], [[3, 4, 5]]]]
 
 
 @pytest.mark.parametrize("kind, message", [
@@ -157,7 +185,7 @@ def test_whole_models_and_programs_are_refused_by_what_they_are(tmp_path):
     model = Persistent(("module", Named("torch.Size"), "model.py", "class Model", 0, None))
     for data, message in [
             (torch_legacy({"w": model}, {}), "a whole pickled module"),
-            (torch_zip(Called("torch.nn.modules.linear.Linear", ()), {}), "names torch.nn.modules.linear.Linear"),
+            (torch_zip(Called("torch.nn.modules.linear.Linear", ()), {}), "Linear.*; of a whole model, save the state_dict"),
             (torch_zip({}, {}, more=[("archive/code/model.py", b""), ("archive/constants.pkl", b"")]), "a TorchScript program"),
             (b"sys_info".ljust(257, b"\0") + b"ustar\0".ljust(300, b"\0"), "a tar archive")]:
         with pytest.raises(UserError, match=message):

@@ -208,7 +208,8 @@ class Machine:
         """Refuses at once what has no meaning here, called or not. A name with a dot is a way into what a module imports."""
         full = f"{module}.{name}"
         if self.meaning(full) is None or not (name.isidentifier() or full == "jittor.jittor_core.Var"):
-            raise Refused(f"names {shown(full)}, which is not part of any tensor; refused, and nothing was run")
+            hint = "; of a whole model, save the state_dict()" if full.startswith("torch.nn.") else ""
+            raise Refused(f"names {shown(full)}, which is not part of any tensor; refused, and nothing was run{hint}")
         self.push(Name(full))
 
     def call(self, function, arguments):

@@ -69,13 +69,20 @@ def typed(raw, dtype, order="<"):
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
+def strides_of(value):
+    """Strides in elements as a tuple of ints; Refused where a file holds something else."""
+    whole = isinstance(value, (tuple, list)) and all(type(n) is int and n >= 0 for n in value)
+    if not whole or len(value) > 32:
+        raise Refused("a shape is not a list of at most 32 sizes")
+    return tuple(value)
+
+
 def shape_of(value):
     """A shape as a tuple of ints; Refused where a file holds something else, or what no memory holds."""
-    if not isinstance(value, (tuple, list)) or len(value) > 32 or any(type(n) is not int or n < 0 for n in value):
-        raise Refused("a shape is not a list of at most 32 sizes")
+    value = strides_of(value)
     if math.prod(max(n, 1) for n in value) > LARGEST:
         raise Refused(f"a shape has more than {LARGEST:,} elements")
-    return tuple(value)
+    return value
 
 
 def extent(shape, strides):

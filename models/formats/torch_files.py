@@ -10,7 +10,7 @@ from models.formats import arrays
 from models.formats.arrays import fields
 from models.formats.pickles import Inert, Name, read_pickle
 from models.formats.source import Refused, shown
-from models.formats.tensors import LARGEST, StoredTensor, extent, itemsize, shape_of, strided, typed
+from models.formats.tensors import LARGEST, StoredTensor, extent, itemsize, shape_of, strided, strides_of, typed
 
 MAGIC = 0x1950a86a20f9469cfc6c
 STORAGES = {"HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32", "DoubleStorage": "float64",
@@ -32,8 +32,9 @@ class Storage:
 
 
 def tensor_v2(arguments):
-    """_rebuild_tensor_v2(storage, offset, size, strides, ...), and _rebuild_tensor, which has no more than these."""
+    """_rebuild_tensor_v2(storage, offset, size, strides, requires_grad, hooks, metadata); _rebuild_tensor has four of them."""
     storage, offset, shape, strides = fields(arguments, Storage, int, tuple, tuple)
+    refuse_pending(arguments[6:])
     if not storage.dtype:
         raise Refused("has a tensor whose storage has no type")
     return view(storage, storage.dtype, storage.count, offset, shape, strides)
@@ -42,16 +43,23 @@ def tensor_v2(arguments):
 def tensor_v3(arguments):
     """_rebuild_tensor_v3(untyped storage, offset, size, strides, requires_grad, hooks, dtype, ...)."""
     storage, offset, shape, strides, _, _, dtype = fields(arguments, Storage, int, tuple, tuple, object, object, Name)
+    refuse_pending(arguments[7:])
     dtype = dtype.name[len("torch."):]
     if storage.dtype or dtype not in DTYPES:
         raise Refused(f"has a tensor of the type {shown(dtype)} in a storage of {storage.dtype or 'bytes'}")
     return view(storage, dtype, storage.count // itemsize(dtype), offset, shape, strides)
 
 
+def refuse_pending(metadata):
+    """Refuses a tensor whose stored values are not its values: PyTorch notes `neg` and `conj` instead of computing them."""
+    if metadata and isinstance(metadata[0], dict) and (metadata[0].get("neg") or metadata[0].get("conj")):
+        raise Refused("has a tensor that is yet to be negated or conjugated; save it after .resolve_neg().resolve_conj()")
+
+
 def view(storage, dtype, count, offset, shape, strides):
     """The StoredTensor of elements of a storage that has `count` of them. Refused where it reaches out of the storage."""
     shape = shape_of(shape)
-    strides = shape_of(strides) if shape else ()              # a scalar has none; Jittor writes one
+    strides = strides_of(strides) if shape else ()              # a scalar has none; Jittor writes one
     if len(strides) != len(shape) or offset < 0 or offset > LARGEST:
         raise Refused(f"has a tensor {shape} with strides {strides} from element {offset:,} on")
     length = extent(shape, strides)
