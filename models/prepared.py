@@ -20,7 +20,7 @@ FLOAT = 4  # bytes
 
 
 class PreparedUNet:
-    """model(z, t, labels) and model.guided(z, t, labels, scale) of a UNet whose weights no longer change.
+    """model(z, t, labels), model.guided(z, t, labels, scale) and model.branches(...) of a UNet whose weights stay.
 
     labels: (B, H, W) ids. What depends on them is made at the first call with a new Var and kept for the next ones, which
     have to pass the same Var. cache_gb: GB (10^9 bytes) of gamma and beta to keep at most; what does not fit, the layers
@@ -39,9 +39,13 @@ class PreparedUNet:
 
     def guided(self, z, t, labels, scale):
         """Classifier-free guidance: eps_u + scale (eps_c - eps_u), (B, C, h, w)."""
-        out, batch, channels = self.run(z, t, labels, branches=2), z.shape[0], z.shape[1]
-        eps_c, eps_u = out[:batch, :channels], out[batch:, :channels]
+        eps_c, eps_u = (out[:, :z.shape[1]] for out in self.branches(z, t, labels))
         return eps_u + scale * (eps_c - eps_u)
+
+    def branches(self, z, t, labels):
+        """The outputs with and without the masks, each (B, C or 2C, h, w)."""
+        out = self.run(z, t, labels, branches=2)
+        return out[:z.shape[0]], out[z.shape[0]:]
 
     def run(self, z, t, labels, branches):
         """The network; with two branches the rows after the first B are those without a mask."""

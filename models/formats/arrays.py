@@ -15,8 +15,6 @@ INERT = {"argparse.Namespace", "copy_reg._reconstructor", "copyreg._reconstructo
            ("bool", "bytearray", "complex", "float", "frozenset", "int", "list", "long", "object", "range", "set", "slice",
             "str", "tuple", "unicode", "xrange"))}
 INERT_PACKAGES = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "omegaconf.")
-
-
 ORDERS = ("<", ">", "=", "|")     # of bytes, as NumPy writes it; what does not say is little-endian
 
 
@@ -34,7 +32,7 @@ def fields(arguments, *kinds):
 
 
 class DType:
-    """numpy.dtype: `code` such as "f4", `order` < or >. Big-endian arrays are legal, and are converted when they are read."""
+    """numpy.dtype: `code` such as "f4", `order` one of ORDERS. Big-endian arrays are legal, and are read right."""
 
     def __init__(self, arguments):
         code, = fields(arguments, str)
@@ -144,7 +142,7 @@ FUNCTIONS = {
     **{f"numpy.{core}.multiarray._reconstruct": reconstruct for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": from_buffer for core in ("core", "_core")},
-    "numpy.dtype": DType, "numpy.ndarray": reconstruct, "_codecs.encode": encode,
+    "numpy.dtype": DType, "numpy.ndarray": lambda arguments: Inert(), "_codecs.encode": encode,
     "collections.OrderedDict": mapping, "collections.defaultdict": mapping,
     "builtins.dict": mapping, "__builtin__.dict": mapping,
     "builtins.bytes": lambda arguments: "", "__builtin__.bytes": lambda arguments: "",        # protocol 2 writes b"" so

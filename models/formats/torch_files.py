@@ -128,12 +128,12 @@ def read_zip(source, found):
         notes.append("was saved without checksums (torch.serialization.set_crc32_options): damage would go unnoticed")
         for member in found.values():
             member.verified = True
-    for member in found.values():
-        if not member.name.startswith(f"{root}data/"):
-            member.verify()
-    order = found.get(f"{root}byteorder")
-    if order and order.head(16) != b"little":
-        raise Refused(f"has the byte order {shown(order.head(16).decode('latin-1'))!r}, expected 'little'")
+    objects, order = found[f"{root}data.pkl"], found.get(f"{root}byteorder")
+    objects.verify()
+    if order:
+        order.verify()
+        if order.head(16) != b"little":
+            raise Refused(f"has the byte order {shown(order.head(16).decode('latin-1'))!r}, expected 'little'")
 
     def storage(arguments):
         word, kind, key, _, count = fields(arguments, str, Name, (str, int), object, int)
@@ -149,7 +149,6 @@ def read_zip(source, found):
 
         return Storage(source, dtype, count, find)
 
-    objects = found[f"{root}data.pkl"]
     with source.open() as stream:
         start = objects.start()
         value, _ = read_pickle(source, stream, start, start + objects.size, arrays.meaning(FUNCTIONS), storage)

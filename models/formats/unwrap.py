@@ -9,16 +9,17 @@ CONTAINERS = ("state_dict", "model_state_dict", "model", "params", "net", "netwo
               "module")
 AVERAGE = "model_ema."               # LitEma of latent diffusion: before a parameter's name without its dots
 DEPTH = 4                            # containers in containers
+MOST = 50_000                        # tensors
 SHOWN = 20                           # names in a note
 
 
 def weights(value, ema, notes):
     """{name: StoredTensor} of what a file holds; says in `notes` what was chosen and what was left out."""
-    trail = []
+    if not isinstance(value, dict):
+        raise Refused(f"holds no table of tensors by name, but {kind(value)}")
+    trail, full = [], holders(value)
     while len(trail) < DEPTH:
-        if not isinstance(value, dict):
-            raise Refused(f"holds no table of tensors by name, but {kind(value)}")
-        key = chosen(value, ema)
+        key = chosen(value, ema, full)
         if key is None:
             break
         leave_out(notes, trail, [name for name in value if name != key])
@@ -34,9 +35,9 @@ def weights(value, ema, notes):
     return averaged(without_module(found, notes), ema, notes)
 
 
-def chosen(value, ema):
-    """The key of the container to open, or None where the tensors lie here."""
-    inner = [key for key in value if isinstance(key, str) and isinstance(value[key], dict) and holds_tensors(value[key])]
+def chosen(value, ema, full):
+    """The key of the container to open, or None where the tensors lie here. full: what holders() gives."""
+    inner = [key for key in value if isinstance(key, str) and id(value[key]) in full]
     for key in (AVERAGES if ema else ()) + CONTAINERS:
         if key in inner:
             return key
@@ -44,18 +45,26 @@ def chosen(value, ema):
     return inner[0] if alone else None
 
 
-def holds_tensors(table):
-    """Whether there is a tensor in a dict or in a dict inside it; a file may have dicts contain each other in circles."""
-    seen, waiting = set(), [table]
+def holders(table):
+    """The id() of every dict in a dict that holds a tensor, or a dict that does, and so on. Looks at each dict once, for a
+    file may put one into a million others, or in a circle."""
+    outside, waiting, full = {id(table): []}, [table], []
     while waiting:
-        table = waiting.pop()
-        if id(table) in seen:
-            continue
-        seen.add(id(table))
-        if any(is_tensor(item) for item in table.values()):
-            return True
-        waiting += [item for item in table.values() if isinstance(item, dict)]
-    return False
+        outer = waiting.pop()
+        if any(is_tensor(item) for item in outer.values()):
+            full.append(id(outer))
+        for item in outer.values():
+            if isinstance(item, dict):
+                if id(item) not in outside:
+                    waiting.append(item)
+                outside.setdefault(id(item), []).append(id(outer))
+    found = set()
+    while full:
+        inner = full.pop()
+        if inner not in found:
+            found.add(inner)
+            full += outside[inner]
+    return found
 
 
 def is_tensor(value):
@@ -77,6 +86,8 @@ def tensors(table):
                 found[full] = tensor
             else:
                 left.append(full)
+        if len(found) > MOST:
+            raise Refused(f"has more than {MOST:,} tensors")
     return found, left
 
 

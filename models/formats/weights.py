@@ -21,7 +21,7 @@ class WeightFile:
     """The weights of a foreign file."""
     path: str
     format: str                      # jittor pickle | pickle | torch zip | torch legacy | safetensors | npz
-    tensors: dict                    # {name: StoredTensor}, as in the file
+    tensors: dict                    # {name: StoredTensor}, in the file's order
     metadata: dict = field(default_factory=dict)    # {key: text}, of safetensors
     notes: list = field(default_factory=list)       # for people: what was chosen, what was left out
 

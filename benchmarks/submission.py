@@ -1,0 +1,147 @@
+"""Seconds per image of a submission, end to end: the published recipe done the plain way, against a recipe done our way.
+
+At demo size both are really run on the demo's weights, and so is the sum of their parts, to see that it agrees. At --full
+size, where the published recipe would take hours an image on a CPU, the sum alone: measured seconds of a plain step (two
+forwards), of our guided and unguided steps, of what is made once per mask, of encoding, decoding and colour transfer, times
+how often each recipe needs them. S is the style similarity of the images that were really made.
+"""
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.guided_step import areas
+from benchmarks.measure import peak_mb, seconds
+from configs.schema import config_from, load_config
+from data.landscape import find_test, read_image, read_labels
+from data.synthetic import write_dataset
+from demo.__main__ import WEIGHTS
+from ldm.algorithm2 import calls, steps_taken, synthesise
+from ldm.colour_transfer import transfer
+from ldm.guidance import guided
+from ldm.pixels import from_uint8, to_uint8
+from ldm.schedule import make_schedule
+from metrics.style import style_similarity
+from models.autoencoder import build_autoencoder
+from models.layers import initialise
+from models.prepared import PreparedUNet
+from models.unet import build_unet
+from models.weights import load_autoencoder, open_weights
+from models.checkpoint import fill
+from runtime.backend import DEVICE, jt
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="the published size, random weights, the sum of parts only")
+    parser.add_argument("--recipe", default="iidm_fast", help="config of our recipe (default: iidm_fast)")
+    parser.add_argument("--images", type=int, default=4, help="masks that are really painted at demo size (default: 4)")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each part (default: 3)")
+    args = parser.parse_args()
+
+    published, ours = load_config("iidm").sampling, load_config(args.recipe).sampling
+    config, autoencoder, model = published_size() if args.full else demo_size()
+    schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
+    encode, decode = autoencoder.encode, autoencoder.decode
+    parts = measure(config, autoencoder, model, args.repeats)
+    result = {"device": DEVICE, "size": "full" if args.full else "demo", "recipe": args.recipe, "parts": parts}
+    for name, sampling, way in (("published, plain way", published, "plain"), ("published, our way", published, "ours"),
+                                (f"{args.recipe}, our way", ours, "ours")):
+        result[name] = {"evaluations": sum(calls(r, schedule) for r in sampling.rounds),
+                        "composed_seconds": compose(sampling, schedule, parts, way)}
+        if not args.full:
+            used = PreparedUNet(model) if way == "ours" else model
+            result[name].update(really_run(config, encode, decode, used, sampling, schedule, args.images))
+    plain, fast = (result[name]["composed_seconds"] for name in ("published, plain way", f"{args.recipe}, our way"))
+    print(json.dumps({**result, "composed_ratio": fast / plain, "peak_mb": peak_mb()}))
+
+
+def published_size():
+    """(Config, autoencoder, U-Net) of the winning entry with random weights."""
+    config = load_config("iidm")
+    autoencoder, model = build_autoencoder(config.autoencoder), build_unet(config.unet)
+    for network in (autoencoder, model):
+        initialise(network, seed=0)
+    return config, autoencoder, model
+
+
+def demo_size():
+    """(Config, autoencoder, U-Net) of the demo with its weights."""
+    found = open_weights(WEIGHTS / "unet.safetensors", "unet")
+    config = config_from(found.header.config)
+    config.autoencoder.path = str(WEIGHTS / "autoencoder.safetensors")
+    model = build_unet(config.unet)
+    fill(model, found.tensors, "the demo's U-Net")
+    return config, load_autoencoder(config.autoencoder)[0], model
+
+
+def measure(config, autoencoder, model, repeats):
+    """{part: median seconds for one image}."""
+    height, width, factor = config.data.height, config.data.width, config.autoencoder.factor
+    rng = np.random.default_rng(0)
+    image = areas(rng, 1, height, width, 255)[..., None].repeat(3, -1).astype(np.uint8)
+    labels = areas(rng, 1, height // factor, width // factor, config.unet.classes)
+    z = jt.array(rng.standard_normal((1, config.unet.latent_channels, height // factor, width // factor), dtype=np.float32))
+    m, prepared = jt.array(labels), PreparedUNet(model)
+    x = from_uint8(image)
+    jt.sync([z, m, x])
+
+    def once_per_mask():
+        prepared.prepare(jt.array(labels))
+        return list(prepared.masks.maps.values())
+
+    with jt.no_grad():
+        step = lambda way, scale: seconds(lambda: [guided(way, scale)(z, 500, m)], repeats)
+        start = time.perf_counter()
+        for _ in range(3):
+            transfer("cielab8", image[0], image[0])
+        return {"plain_guided_step": step(model, 3.5), "guided_step": step(prepared, 3.5), "unguided_step": step(prepared, 1),
+                "plain_unguided_step": step(model, 1), "once_per_mask": seconds(once_per_mask, repeats),
+                "encode": seconds(lambda: [autoencoder.encode(x)], repeats),
+                "decode": seconds(lambda: [autoencoder.decode(z)], repeats),
+                "to_uint8": timed(lambda: to_uint8(x)), "colour_transfer": timed(lambda: transfer("cielab8", image[0], image[0]))}
+
+
+def timed(run):
+    """Seconds of a call that is not Jittor's, the second one."""
+    run()
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compose(sampling, schedule, parts, way):
+    """Seconds per image from the parts."""
+    plain, total = way == "plain", 0 if way == "plain" else parts["once_per_mask"]
+    for k, round_ in enumerate(sampling.rounds):
+        steps = steps_taken(round_)
+        with_guidance = calls(round_, schedule) - steps          # a guided step counts two calls
+        total += with_guidance * parts["plain_guided_step" if plain else "guided_step"]
+        total += (steps - with_guidance) * parts["plain_unguided_step" if plain else "unguided_step"]
+        total += parts["encode"] + parts["decode"] + parts["to_uint8"] + (parts["colour_transfer"] if k else 0)
+    return total
+
+
+def really_run(config, encode, decode, model, sampling, schedule, count):
+    """Seconds per image and S of images that are really painted, one at a time, after one that is not counted."""
+    height, width, factor = config.data.height, config.data.width, config.autoencoder.factor
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(folder, train=2 * count + 2, test=count + 1, width=width, height=height, seed=11, progress=False)
+        cases = find_test(Path(folder) / "test", Path(folder) / "train")
+        given = [(read_image(case.reference, height, width), read_labels(case.mask, height // factor, width // factor), case.stem)
+                 for case in cases]
+    taken, similarity = [], []
+    for image, labels, name in given:
+        start = time.perf_counter()
+        found, _ = synthesise(encode, decode, model, image[None], labels[None], [name], sampling, schedule,
+                              config.unet.latent_channels)
+        taken.append(time.perf_counter() - start)
+        similarity.append(style_similarity(found[0], image))
+    return {"seconds": float(np.mean(taken[1:])), "images": count, "S": 100 * float(np.mean(similarity))}
+
+
+if __name__ == "__main__":
+    main()
