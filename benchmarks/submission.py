@@ -18,7 +18,7 @@ from benchmarks.measure import peak_mb, seconds
 from configs.schema import config_from, load_config
 from data.landscape import find_test, read_image, read_labels
 from data.synthetic import write_dataset
-from demo.__main__ import WEIGHTS
+from demo.weights import WEIGHTS
 from ldm.algorithm2 import calls, steps_taken, synthesise
 from ldm.colour_transfer import transfer
 from ldm.guidance import guided
@@ -26,11 +26,11 @@ from ldm.pixels import from_uint8, to_uint8
 from ldm.schedule import make_schedule
 from metrics.style import style_similarity
 from models.autoencoder import build_autoencoder
+from models.checkpoint import fill
 from models.layers import initialise
 from models.prepared import PreparedUNet
 from models.unet import build_unet
 from models.weights import load_autoencoder, open_weights
-from models.checkpoint import fill
 from runtime.backend import DEVICE, jt
 
 
@@ -95,14 +95,12 @@ def measure(config, autoencoder, model, repeats):
 
     with jt.no_grad():
         step = lambda way, scale: seconds(lambda: [guided(way, scale)(z, 500, m)], repeats)
-        start = time.perf_counter()
-        for _ in range(3):
-            transfer("cielab8", image[0], image[0])
         return {"plain_guided_step": step(model, 3.5), "guided_step": step(prepared, 3.5), "unguided_step": step(prepared, 1),
                 "plain_unguided_step": step(model, 1), "once_per_mask": seconds(once_per_mask, repeats),
                 "encode": seconds(lambda: [autoencoder.encode(x)], repeats),
                 "decode": seconds(lambda: [autoencoder.decode(z)], repeats),
-                "to_uint8": timed(lambda: to_uint8(x)), "colour_transfer": timed(lambda: transfer("cielab8", image[0], image[0]))}
+                "to_uint8": timed(lambda: to_uint8(x)),
+                "colour_transfer": timed(lambda: transfer("cielab8", image[0], image[0]))}
 
 
 def timed(run):
@@ -131,8 +129,8 @@ def really_run(config, encode, decode, model, sampling, schedule, count):
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(folder, train=2 * count + 2, test=count + 1, width=width, height=height, seed=11, progress=False)
         cases = find_test(Path(folder) / "test", Path(folder) / "train")
-        given = [(read_image(case.reference, height, width), read_labels(case.mask, height // factor, width // factor), case.stem)
-                 for case in cases]
+        given = [(read_image(case.reference, height, width), read_labels(case.mask, height // factor, width // factor),
+                  case.stem) for case in cases]
     taken, similarity = [], []
     for image, labels, name in given:
         start = time.perf_counter()
