@@ -10,27 +10,27 @@ Paints every mask once per row with test.py and scores the rows with evaluate.py
 are given. Stopped and started again it goes on.
 """
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import yaml
+from PIL import Image
 
-from runtime.errors import UserError, run_script
+from runtime.errors import run_script
 from runtime.files import write_bytes, write_json
 
 EXAMPLES = """examples:
-  python -m benchmarks.ablation --input_path TEST --img_path TRAIN --checkpoint best.safetensors --ensemble ensemble.safetensors \\
-      --output ablation --segformer segformer.bin --inception pt_inception.pth --nima nima.npz
+  python -m benchmarks.ablation --input_path TEST --img_path TRAIN --checkpoint best.safetensors \\
+      --ensemble ensemble.safetensors --segformer segformer.bin --inception pt_inception.pth --nima nima.npz
   make demo-table            on the demo's synthetic masks, with a small segmenter trained there"""
 
 ROWS = ("DM", "I2I", "+RF", "+CT", "+ME")
 PAPER = {"DM": (91.01, 49.12, 35.41, 27.90, 55.79), "I2I": (93.76, 49.61, 32.98, 62.68, 63.60),
          "+RF": (94.57, 50.43, 30.63, 49.24, 63.51), "+CT": (94.11, 49.78, 31.38, 66.03, 65.09),
          "+ME": (94.15, 50.43, 30.75, 63.76, 65.27)}         # Table 2
-METRICS = "MAFST"
-NAMES = {"M": "M", "A": "A", "F": "FID", "S": "S", "T": "T"}
+SCORES = "M", "A", "FID", "S", "T"
+SHOWN = 4                                                    # masks in the picture
 
 
 def parse(argv):
@@ -42,7 +42,6 @@ def parse(argv):
     parser.add_argument("--ensemble", help="the average of the last row; left out without it")
     parser.add_argument("--config", help="a yaml whose `sampling` gives the rounds (default: the checkpoint's)")
     parser.add_argument("--output", default="ablation", help="folder of the images and of table.md, .json, .png")
-    parser.add_argument("--limit", type=int, help="only the first so many masks; S is then the only metric")
     for name in ("segformer", "inception", "nima", "segmenter", "fid_stats", "hist", "fid_resize"):
         parser.add_argument(f"--{name}", help="for evaluate.py, see there")
     return parser.parse_args(argv)
@@ -51,6 +50,7 @@ def parse(argv):
 def main(argv):
     args = parse(argv)
     import evaluate
+
     import test
     from configs.schema import config_dict, load_config
     from models.weights import open_weights
@@ -63,18 +63,16 @@ def main(argv):
         write_bytes(config, yaml.safe_dump({"sampling": sampling_of(name, given["sampling"])}).encode())
         print(f"\n== {name}", flush=True)
         test.main(["--input_path", args.input_path, "--img_path", args.img_path, "--config", str(config), "--output_path",
-                   str(folder(output, name)), "--checkpoint", args.ensemble if name == "+ME" else args.checkpoint,
-                   *(["--limit", str(args.limit)] if args.limit else [])])
+                   str(folder(output, name)), "--checkpoint", args.ensemble if name == "+ME" else args.checkpoint])
     options = [part for name in ("segformer", "inception", "nima", "segmenter", "fid_stats", "hist", "fid_resize")
                if getattr(args, name) for part in (f"--{name}", getattr(args, name))]
-    if args.limit:
-        raise UserError(f"--limit {args.limit}: the rows are painted; scores are over whole submissions, so there is no table")
     evaluate.main(["--input_path", args.input_path, "--img_path", args.img_path, "--json", str(output / "scores.json"),
                    *(part for name in rows for part in ("--gen", f"{name}={folder(output, name)}")), *options])
     scores = json.loads((output / "scores.json").read_text())
     table = markdown(scores)
     write_bytes(output / "table.md", table.encode())
-    write_json(output / "table.json", {"scores": scores, "paper": {name: dict(zip(NAMES.values(), PAPER[name])) for name in rows}})
+    write_json(output / "table.json", {"rows": {row["name"]: row for row in scores["rows"]},
+                                       "paper": {name: dict(zip(SCORES, PAPER[name])) for name in rows}})
     pictures.save(output / "table.png", sheet(output, rows, args))
     print(f"\n{table}\n{output}/table.md, table.json, table.png")
 
@@ -93,3 +91,35 @@ def sampling_of(name, sampling):
 def folder(output, name):
     """Where a row's images are."""
     return output / name.strip("+")
+
+
+def markdown(scores):
+    """Table 2 as Markdown: what was measured, the paper's figures of its own data beside it, and why a score is missing."""
+    rows = scores["rows"]
+    stand_ins = [column for column in rows[0] if "(" in column]
+    columns = [column for score in SCORES for column in (score, *(name for name in stand_ins if name.startswith(score + "(")))]
+    shown = lambda value: "-" if value is None else f"{value:.2f}"
+    lines = [f"| | {' | '.join(columns)} | the paper's M, A, FID, S, T |", "|---" * (len(columns) + 2) + "|"]
+    lines += [f"| {row['name']} | {' | '.join(shown(row[column]['value']) for column in columns)} | "
+              f"{', '.join(shown(value) for value in PAPER[row['name']])} |" for row in rows]
+    missing = {f"{column} not measured: {row[column]['reason']}" for row in rows for column in columns
+               if row[column]["value"] is None}
+    return "\n".join([*lines, "", f"{rows[0]['n']} masks. " + "; ".join(sorted(missing)), ""])
+
+
+def sheet(output, rows, args):
+    """Some masks, their references, and what every row made of them."""
+    from data.landscape import find_test, read_image, read_labels
+    from runtime import pictures
+    cases = find_test(args.input_path, args.img_path)
+    lines = []
+    for case in [cases[int((i + 0.5) * len(cases) / SHOWN)] for i in range(SHOWN)] if len(cases) > SHOWN else cases:
+        images = [np.asarray(Image.open(folder(output, name) / f"{case.stem}.jpg").convert("RGB")) for name in rows]
+        height, width = images[0].shape[:2]
+        lines.append([pictures.colour_labels(read_labels(case.mask, height, width)), read_image(case.reference, height, width),
+                      *images])
+    return pictures.grid(lines, captions=["mask", "reference", *rows])
+
+
+if __name__ == "__main__":
+    run_script(main)
