@@ -8,8 +8,6 @@ import numpy as np
 from runtime.distributed import process, share
 from runtime.errors import UserError, run_script
 
-THREADS = 2  # that read, and that write
-
 EXAMPLES = """examples:
   python test.py --input_path TEST --img_path TRAIN --output_path ./results
   python test.py --input_path TEST --img_path TRAIN --checkpoint runs/try/checkpoints/ensemble.safetensors --limit 4
@@ -35,6 +33,10 @@ def parse(argv):
     parser.add_argument("--seed", type=int, help="of the noise (default: sampling.seed)")
     parser.add_argument("--batch_size", type=int, help="masks at a time; does not change the images (default: the config's)")
     parser.add_argument("--limit", type=int, help="only the first so many masks, by name")
+    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="paint N a mask and keep the best (default: 1)")
+    parser.add_argument("--select", default="s", choices=["s", "m"],
+                        help="by style similarity, or by mask accuracy with --segmenter (default: s)")
+    parser.add_argument("--segmenter", metavar="FILE", help="for --select m: as for evaluate.py")
     parser.add_argument("--overwrite", action="store_true", help="replace what another run left in --output_path")
     return parser.parse_args(argv)
 
@@ -42,7 +44,7 @@ def parse(argv):
 def overrides(args):
     """--set and the options that stand for one."""
     short = {"sampling.seed": args.seed, "sampling.batch_size": args.batch_size, "autoencoder.path": args.autoencoder}
-    for name in ("rounds", "limit"):
+    for name in ("rounds", "limit", "candidates"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} is {getattr(args, name)}, expected at least 1")
     return args.set + [f"{name}={value}" for name, value in short.items() if value is not None]
@@ -58,25 +60,32 @@ def main(argv):
     cases = find_test(args.input_path, args.img_path)[:args.limit]
 
     from configs.schema import config_dict
-    from data.batches import behind, prefetch
-    from ldm.algorithm2 import evaluations, steps_taken, synthesise
+    from ldm.algorithm2 import evaluations, steps_taken
     from metrics.style import style_similarity
     from runtime import pictures
     from runtime.backend import DEVICE
+    from runtime.files import sha256
     from runtime.log import bar
+    from stages.painting import Painter
     from stages.sampling import find_checkpoint, load_networks, settings
+    from stages.selection import scorer
     checkpoint = find_checkpoint(args.checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
     check_test(cases, config.data)
-    height, width, factor = config.data.height, config.data.width, config.autoencoder.factor
+    height, width = config.data.height, config.data.width
     encode, decode, model, schedule, hashes = load_networks(config, checkpoint, weights)
 
     sampling = config_dict(config)["sampling"]
     batch_size = sampling.pop("batch_size")  # images do not depend on this and the next two
     for name in ("spade_cache_gb", "autoencoder_gb"):
         sampling.pop(name)
-    results = Submission(args.output_path, {"weights": hashes, "sampling": sampling}, {c.name: input_hash(c) for c in cases},
+    said, score = {"weights": hashes, "sampling": sampling}, None
+    if args.candidates > 1:
+        score = scorer(args.select, args.segmenter)
+        said["candidates"] = {"n": args.candidates, "select": args.select,
+                              "segmenter": args.segmenter and sha256(args.segmenter)}
+    results = Submission(args.output_path, said, {c.name: input_hash(c) for c in cases},
                          height, width, config.output, args.overwrite, first=rank == 0)
     ours = share(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]
@@ -84,22 +93,15 @@ def main(argv):
     print(f"{checkpoint} at step {weights.header.step} on the {DEVICE}: {len(missing)} of {len(ours)} images to paint, "
           f"{steps} steps and {evaluations(config.sampling)} network evaluations each", flush=True)
 
-    def read(batch):
-        return (np.stack([read_image(case.reference, height, width) for case in batch]),
-                np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
-
+    painter = Painter((encode, decode, model, schedule), config, results, args.candidates, score)
     start = time.monotonic()
-    batches = [missing[i:i + batch_size] for i in range(0, len(missing), batch_size)]
-    # Files are read and written in threads while the networks work.
-    with bar(total=len(missing) * steps, label="sampling", unit="step") as progress, behind(results.write, THREADS) as write:
-        for batch, (references, labels) in zip(batches, prefetch(read, batches, THREADS)):
-            images, _ = synthesise(encode, decode, model, references, labels, [case.stem for case in batch], config.sampling,
-                                   schedule, config.unet.latent_channels, progress=lambda: progress.update(len(batch)))
-            for case, image in zip(batch, images):
-                write(case.stem, image)
+    with bar(total=len(missing) * steps * args.candidates, label="sampling", unit="step") as progress:
+        painter.run(missing, batch_size, progress.update)
     taken = time.monotonic() - start
     if missing:
         print(f"{len(missing)} images in {taken:.0f} s, {taken / len(missing):.2f} s each")
+    if painter.gained:
+        print(f"best of {args.candidates} by {args.select.upper()}: {np.mean(painter.gained):+.2f} on average over the first")
     if rank:
         return
     results.wait([case.stem for case in cases])

@@ -39,7 +39,7 @@ class Submission:
         if problems:
             raise UserError(problems)
         if overwrite and self.folder.is_dir():
-            for path in (*self.folder.glob("*.jpg"), manifest, self.folder / ARCHIVE):
+            for path in (*self.folder.glob("*.jpg"), manifest, self.folder / ARCHIVE, self.folder / "candidates.csv"):
                 path.unlink(missing_ok=True)
         if first:
             write_json(manifest, {"settings": self.settings, "inputs": self.inputs})

@@ -89,6 +89,21 @@ def test_a_killed_run_goes_on_to_the_same_images(work, tmp_path):
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in begun.items()), "valid images were painted again"
 
 
+def test_of_several_candidates_the_one_nearest_in_style_is_kept(work, tmp_path, capsys):
+    script.main(arguments(work, tmp_path / "one", "--limit", 3, "--rounds", 1))
+    script.main(arguments(work, tmp_path / "three", "--limit", 3, "--rounds", 1, "--candidates", 3))
+    assert "best of 3 by S: +" in capsys.readouterr().out
+    lines = (tmp_path / "three/candidates.csv").read_text().splitlines()[1:]
+    one, three = pictures(tmp_path / "one"), pictures(tmp_path / "three")
+    assert len(lines) == 3
+    for line in lines:
+        stem, kept, *scores = line.split(",")
+        assert int(kept) == np.argmax(list(map(float, scores)))
+        assert (kept == "0") == (one[f"{stem}.jpg"] == three[f"{stem}.jpg"])
+    with pytest.raises(UserError, match="candidates was"):
+        script.main(arguments(work, tmp_path / "three", "--limit", 3, "--rounds", 1))
+
+
 def test_processes_share_the_masks_and_paint_the_same_images(work, tmp_path):
     script.main(arguments(work, tmp_path / "one", "--limit", 7, "--rounds", 1))
     several = tmp_path / "several"
