@@ -88,6 +88,8 @@ class Submission:
     def wait(self, stems):
         """Until the other processes have written every image; mpirun ends all when one of them fails."""
         left = [stem for stem in stems if not self.has(stem)]
+        if not left:
+            return
         with bar(total=len(left), label="waiting for the other processes", unit="image") as progress:
             while left:
                 still = [stem for stem in left if not self.has(stem)]
