@@ -138,28 +138,48 @@ class TrainConfig:
 @dataclass
 class RoundConfig:
     """One round of Algorithm 2: noise to a level, denoise to zero."""
-    sampler: str = "ddim"             # ddim | ddpm
+    sampler: str = "ddim"             # ddim | ddpm | dpm++2m | dpm++2m_sde | unipc
     steps: int = 500                  # length of the evenly spaced grid of timesteps
     start: int = 300                  # index on that grid where denoising starts; `steps` = from pure noise
+    spacing: str = "published"        # of the levels walked: published = that grid's own | uniform in t | logsnr
+    levels: int = 0                   # with uniform and logsnr: how many, from that of `start` down to t = 0; 0 = `start`
     guidance: float = 3.5             # classifier-free guidance scale; 1 = none
+    guidance_interval: list[float] = field(default_factory=list)    # [low, high]: the t that are guided; [] = all
+    guidance_rescale: float = 0.0     # way back to the unguided noise's deviation, 0 to 1
     eta: float = 0.0                  # DDIM's noise, 0 = deterministic
     from_noise: bool = False          # ignore the reference: z_T ~ N(0, I), Table 2's DM
     published_offset: bool = False    # as the published code: noise at index `start`, first call at `start - 1`
 
     def check(self):
-        one_of("sampling.rounds: sampler", self.sampler, ["ddim", "ddpm"])
+        one_of("sampling.rounds: sampler", self.sampler, ["ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc"])
+        one_of("sampling.rounds: spacing", self.spacing, ["published", "uniform", "logsnr"])
         if not 1 <= self.start <= self.steps:
             raise ConfigError(f"sampling.rounds: start is {self.start}, expected 1 to steps ({self.steps})")
+        if self.levels < 0:
+            raise ConfigError(f"sampling.rounds: levels is {self.levels}, expected at least 0")
+        if self.levels and self.spacing == "published":
+            raise ConfigError(f"sampling.rounds: levels is {self.levels} with spacing published, expected 0: the grid says how "
+                              "many; spacing uniform or logsnr takes a number")
+        if self.levels > 1 and self.start == 1:
+            raise ConfigError(f"sampling.rounds: levels is {self.levels} with start 1, expected 0 or 1: start 1 is t = 0, the "
+                              "lowest level")
         if self.published_offset and self.start == self.steps:
             raise ConfigError(f"sampling.rounds: start is {self.start} with published_offset, expected below steps "
                               f"({self.steps}): there is no grid point to add the noise at")
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"sampling.rounds: eta is {self.eta}, expected 0 to 1")
+        if self.eta and self.sampler != "ddim":
+            raise ConfigError(f"sampling.rounds: eta is {self.eta} with sampler {self.sampler}, expected 0: it is ddim's")
         if self.from_noise and self.start != self.steps:
             raise ConfigError(f"sampling.rounds: start is {self.start} with from_noise, expected steps ({self.steps}): "
                               "pure noise is the end of the grid")
         if self.guidance < 1:
             raise ConfigError(f"sampling.rounds: guidance is {self.guidance}, expected at least 1")
+        interval = self.guidance_interval
+        if interval and not (len(interval) == 2 and 0 <= interval[0] <= interval[1]):
+            raise ConfigError(f"sampling.rounds: guidance_interval is {interval}, expected [low, high] with 0 <= low <= high")
+        if not 0 <= self.guidance_rescale <= 1:
+            raise ConfigError(f"sampling.rounds: guidance_rescale is {self.guidance_rescale}, expected 0 to 1")
 
 
 @dataclass

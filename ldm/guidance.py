@@ -1,25 +1,55 @@
 """Classifier-free guidance (Ho & Salimans 2022). The winning entry used it; the paper does not mention it."""
+from runtime.backend import jt
 
 
-def guided(model, scale):
+def guided(model, scale, interval=(), rescale=0.0):
     """A callable (z, t, labels) -> eps (B, C, h, w) that follows the mask `scale` times as much as the model learnt to.
 
     eps = eps_u + s (eps_c - eps_u), where eps_u sees no mask (labels -1); variance channels are dropped. Scale 1 is one
-    call. A model with a method guided(z, t, labels, scale) -> (B, C or 2C, h, w) does it itself: it may share work
-    between the two.
+    call. interval: (low, high), the t between which guidance is used, all others being one call; () = everywhere
+    (Kynkaanniemi et al. 2024, "Applying Guidance in a Limited Interval"). rescale: phi, 0 to 1, see rescaled().
+
+    A model may share work between the two: its guided(z, t, labels, scale) -> (B, C or 2C, h, w) is used where there is one,
+    and with rescale its branches(z, t, labels) -> (eps_c, eps_u), each (B, C or 2C, h, w).
     """
+    plain = lambda z, t, labels: eps_channels(model(z, t, labels), z)
     if scale == 1:
-        return lambda z, t, labels: eps_channels(model(z, t, labels), z)
-    if hasattr(model, "guided"):
-        return lambda z, t, labels: eps_channels(model.guided(z, t, labels, scale), z)
+        return plain
 
     def guided_eps(z, t, labels):
-        # Two calls, not one of 2B rows: half the memory, and the same numbers whatever the batch.
-        eps_c = eps_channels(model(z, t, labels), z)
-        eps_u = eps_channels(model(z, t, labels * 0 - 1), z)
-        return eps_u + scale * (eps_c - eps_u)
+        if not guides(scale, interval, t):
+            return plain(z, t, labels)
+        if not rescale and hasattr(model, "guided"):
+            return eps_channels(model.guided(z, t, labels, scale), z)
+        eps_c, eps_u = (eps_channels(out, z) for out in both(model, z, t, labels))
+        eps = eps_u + scale * (eps_c - eps_u)
+        return rescaled(eps, eps_c, rescale) if rescale else eps
 
     return guided_eps
+
+
+def guides(scale, interval, t):
+    """Whether a step at t takes two calls."""
+    return scale != 1 and (not interval or interval[0] <= t <= interval[1])
+
+
+def both(model, z, t, labels):
+    """A model's outputs with and without the mask."""
+    if hasattr(model, "branches"):
+        return model.branches(z, t, labels)
+    # Two calls, not one of 2B rows: half the memory, and the same numbers whatever the batch.
+    return model(z, t, labels), model(z, t, labels * 0 - 1)
+
+
+def rescaled(eps, eps_c, phi):
+    """Guided noise with `phi` of the way back to the deviation that the unguided one has over each picture (Lin et al. 2023,
+    "Common Diffusion Noise Schedules and Sample Steps are Flawed", Eqs. (15), (16))."""
+    return (phi * deviation(eps_c) / deviation(eps) + (1 - phi)) * eps
+
+
+def deviation(eps):
+    """Standard deviation over each picture, (B, 1, 1, 1)."""
+    return jt.sqrt(((eps - eps.mean(dims=(1, 2, 3), keepdims=True)) ** 2).mean(dims=(1, 2, 3), keepdims=True))
 
 
 def eps_channels(out, z):

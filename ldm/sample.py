@@ -3,38 +3,48 @@ import numpy as np
 
 from ldm.ddim import ddim_step
 from ldm.ddpm import ddpm_step
+from ldm.dpm_solver import DPMSolver2M
 from ldm.guidance import eps_channels
+from ldm.unipc import UniPC
 from runtime.backend import jt
+
+SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
+NOISY = ("ddpm", "dpm++2m_sde")
 
 
 def denoise(model, z_T, labels, grid, start=None, sampler="ddim", eta=0.0, noise_fn=None, progress=None):
     """Takes `start` denoising steps, from grid index start - 1 down to 0, and returns z_0 (B, C, h, w).
 
-    model: callable (z, t, labels) -> eps, t a plain int on the original scale; z_T: (B, C, h, w) at the noise level of
-    start_alpha_bar; labels: (B, h, w); grid: a Schedule from respace(); start: 1 to len(grid), default all of it.
-    sampler: ddpm, or ddim with its eta. noise_fn(i) -> float32 array (B, C, h, w), the noise of the step at grid index
-    i; needed unless the sampler is deterministic. progress(): called after every step.
+    model: callable (z, t, labels) -> eps, t a plain number on the original scale, an int where the grid's are; z_T: (B, C, h,
+    w) at the noise level of start_alpha_bar; labels: (B, h, w); grid: a Schedule from respace(), spaced() or walk(); start: 1
+    to len(grid), default all of it. sampler: one of SAMPLERS; eta: ddim's. noise_fn(i) -> float32 array (B, C, h, w), the
+    noise of the step at grid index i; needed unless the sampler is deterministic. progress(): called after every step.
     """
     start = len(grid) if start is None else start
     assert 1 <= start <= len(grid), (start, len(grid))
-    assert sampler in ("ddim", "ddpm"), sampler
-    stochastic = sampler == "ddpm" or eta > 0
+    stochastic = sampler in NOISY or eta > 0
     assert noise_fn is not None or not stochastic, (sampler, eta)
-    z = z_T
+    z, step = z_T, stepper(sampler, eta)
     with jt.no_grad():
         for i in reversed(range(start)):
-            alpha_bar, alpha_bar_prev = float(grid.alpha_bar[i]), float(grid.alpha_bar_prev[i])
-            eps = eps_channels(model(z, int(grid.timesteps[i]), labels), z)
+            eps = eps_channels(model(z, grid.timesteps[i].item(), labels), z)
             # The last step adds none: alpha_bar_prev = 1 makes sigma 0.
             noise = jt.array(np.asarray(noise_fn(i), dtype=np.float32)) if stochastic and i > 0 else 0.0
-            if sampler == "ddpm":
-                z = ddpm_step(z, eps, alpha_bar, alpha_bar_prev, noise)
-            else:
-                z = ddim_step(z, eps, alpha_bar, alpha_bar_prev, eta, noise)
+            z = step(z, eps, float(grid.alpha_bar[i]), float(grid.alpha_bar_prev[i]), noise)
             z.sync()  # or the lazy graph of hundreds of steps would be held at once
             if progress is not None:
                 progress()
     return z
+
+
+def stepper(sampler, eta=0.0):
+    """The steps of one walk: a callable (z_t, eps, alpha_bar_t, alpha_bar_prev, noise) -> z_prev, to be called in order."""
+    assert sampler in SAMPLERS, sampler
+    if sampler == "ddim":
+        return lambda z_t, eps, alpha_bar_t, alpha_bar_prev, noise: ddim_step(z_t, eps, alpha_bar_t, alpha_bar_prev, eta, noise)
+    if sampler == "ddpm":
+        return ddpm_step
+    return UniPC().step if sampler == "unipc" else DPMSolver2M(stochastic=sampler == "dpm++2m_sde").step
 
 
 def start_alpha_bar(grid, start, published_offset=False):

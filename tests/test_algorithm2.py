@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from configs.schema import RoundConfig, SamplingConfig
-from ldm.algorithm2 import evaluations, synthesise
+from ldm.algorithm2 import evaluations, steps_taken, synthesise
 from ldm.colour_transfer import transfer
+from ldm.levels import alpha_bar_at
 from ldm.noise import normal
 from ldm.pixels import from_uint8, through_jpeg
 from ldm.schedule import make_schedule, respace
@@ -41,7 +42,7 @@ class Model:
 
     def __call__(self, z, t, labels):
         self.calls.append((t, z.numpy(), labels.numpy()))
-        alpha_bar = schedule.alpha_bar[t]
+        alpha_bar = alpha_bar_at(schedule, t)
         eps = (z.numpy() - alpha_bar ** 0.5 * self.target(labels.numpy())) / (1 - alpha_bar) ** 0.5
         return jt.array(eps.astype(np.float32))
 
@@ -55,6 +56,41 @@ def run(sampling, rows=slice(None), model=None, autoencoder=None, progress=None)
 three_rounds = SamplingConfig(rounds=[RoundConfig(steps=50, start=5, guidance=1.0),
                                       RoundConfig(steps=50, start=8, guidance=1.0, sampler="ddpm"),
                                       RoundConfig(steps=20, start=2, guidance=2.0, eta=0.5)])
+
+fast_rounds = SamplingConfig(rounds=[
+    RoundConfig(steps=50, start=30, guidance=2.0, sampler="dpm++2m", spacing="logsnr", levels=6, guidance_interval=[50, 400]),
+    RoundConfig(steps=50, start=8, guidance=2.0, sampler="dpm++2m_sde", spacing="uniform", guidance_rescale=0.7),
+    RoundConfig(steps=50, start=20, guidance=1.0, sampler="unipc", spacing="logsnr", levels=5)])
+
+
+@pytest.mark.parametrize("round_", [fast_rounds.rounds[0], fast_rounds.rounds[2]])
+def test_without_guidance_at_the_end_a_fast_solvers_image_is_what_the_model_makes_of_the_mask(round_):
+    images, _ = run(SamplingConfig(rounds=[round_]))
+    expected = (Model().target(labels) + 1) * 127.5
+    np.testing.assert_allclose(images[:, ::4, ::4].transpose(0, 3, 1, 2), expected, atol=0.51)
+
+
+def test_evaluations_count_one_outside_the_interval_of_guidance_and_the_count_is_true():
+    model, done = Model(), []
+    _, count = run(fast_rounds, model=model, progress=lambda: done.append(1))
+    within = [50 <= t <= 400 for t, _, masks in model.calls if (masks >= 0).all()][:6]
+    assert 0 < sum(within) < 6
+    assert count == len(model.calls) == 6 + sum(within) + 2 * 8 + 5 == evaluations(fast_rounds, schedule)
+    assert len(done) == sum(steps_taken(round_) for round_ in fast_rounds.rounds) == 6 + 8 + 5
+
+
+def test_every_spacing_starts_from_the_same_noised_latent():
+    def start(**options):
+        model = Model()
+        run(SamplingConfig(rounds=[RoundConfig(steps=50, start=20, guidance=1.0, **options)]), model=model)
+        return model.calls[0]
+
+    t, z_T, _ = start()
+    for spacing in ("uniform", "logsnr"):
+        for sampler in ("ddim", "unipc"):
+            found = start(spacing=spacing, sampler=sampler, levels=3)
+            assert found[0] == t == 380
+            np.testing.assert_array_equal(found[1], z_T)
 
 
 def test_the_image_is_what_the_model_makes_of_the_mask():
@@ -109,9 +145,10 @@ def test_from_noise_never_looks_at_the_reference():
     np.testing.assert_array_equal(z_T, normal(0, names, 0, (3, 6, 10), "start"))
 
 
+@pytest.mark.parametrize("sampling", [three_rounds, fast_rounds], ids=["ddim and ddpm", "fast solvers"])
 @pytest.mark.parametrize("rows", [[0], [3, 1], [4, 2, 0]])
-def test_an_image_does_not_depend_on_its_batch_bit_for_bit(rows):
-    np.testing.assert_array_equal(run(three_rounds, rows)[0], run(three_rounds)[0][rows])
+def test_an_image_does_not_depend_on_its_batch_bit_for_bit(sampling, rows):
+    np.testing.assert_array_equal(run(sampling, rows)[0], run(sampling)[0][rows])
 
 
 def test_the_seed_changes_the_noise_and_nothing_else_does():

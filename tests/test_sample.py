@@ -1,28 +1,31 @@
 import numpy as np
 import pytest
 
+from ldm.levels import alpha_bar_at, spaced
 from ldm.noise import normal, q_sample
-from ldm.sample import denoise, start_alpha_bar
+from ldm.sample import SAMPLERS, denoise, start_alpha_bar
 from ldm.schedule import make_schedule, respace
 from runtime.backend import jt
 
 SHAPE = (3, 6, 10)
 schedule = make_schedule("linear")
+EVERY = [(sampler, 0.0) for sampler in SAMPLERS] + [("ddim", 0.7)]
 
 
 def gaussian_model(mean, variance):
     """The exact eps of z_0 ~ N(mean, variance), elementwise; variance 0 is a single picture."""
     def model(z, t, labels):
-        alpha_bar = float(schedule.alpha_bar[t])
+        alpha_bar = float(alpha_bar_at(schedule, t))
         gain = (1 - alpha_bar) ** 0.5 / (alpha_bar * variance + 1 - alpha_bar)
         return gain * (z - alpha_bar ** 0.5 * mean)
     return model
 
 
-@pytest.mark.parametrize("sampler, eta", [("ddim", 0.0), ("ddim", 0.7), ("ddpm", 0.0)])
-@pytest.mark.parametrize("steps, start", [(50, 50), (50, 20), (7, 1)])
-def test_the_exact_noise_of_one_picture_leads_back_to_it(sampler, eta, steps, start):
-    grid = respace(schedule, steps)
+@pytest.mark.parametrize("sampler, eta", EVERY)
+@pytest.mark.parametrize("grid, start", [
+    (respace(schedule, 50), 50), (respace(schedule, 50), 20), (respace(schedule, 7), 1),
+    (spaced(schedule, 380, 1, "logsnr"), 1), (spaced(schedule, 598, 9, "logsnr"), 9), (spaced(schedule, 598, 9, "uniform"), 9)])
+def test_the_exact_noise_of_one_picture_leads_back_to_it(sampler, eta, grid, start):
     z_0, eps = normal(0, ["a", "b"], 0, SHAPE), normal(1, ["a", "b"], 0, SHAPE)
     z_T = q_sample(jt.array(z_0), start_alpha_bar(grid, start), jt.array(eps))
     found = denoise(gaussian_model(jt.array(z_0), 0), z_T, None, grid, start, sampler, eta,
@@ -30,10 +33,13 @@ def test_the_exact_noise_of_one_picture_leads_back_to_it(sampler, eta, steps, st
     np.testing.assert_allclose(found, z_0, atol=1e-4)
 
 
-@pytest.mark.parametrize("sampler, eta", [("ddim", 0.0), ("ddim", 1.0), ("ddpm", 0.0)])
-def test_an_exact_denoiser_recovers_mean_and_variance(sampler, eta):
+@pytest.mark.parametrize("sampler, eta, grid", [
+    ("ddim", 0.0, respace(schedule, 250)), ("ddim", 1.0, respace(schedule, 250)), ("ddpm", 0.0, respace(schedule, 250)),
+    ("dpm++2m", 0.0, spaced(schedule, 999, 40, "logsnr")), ("unipc", 0.0, spaced(schedule, 999, 20, "logsnr")),
+    ("dpm++2m_sde", 0.0, spaced(schedule, 999, 60, "logsnr")), ("dpm++2m_sde", 0.0, respace(schedule, 250))])
+def test_an_exact_denoiser_recovers_mean_and_variance(sampler, eta, grid):
     names = [f"{i}" for i in range(40)]                                     # 7200 values
-    z_0 = denoise(gaussian_model(0.5, 0.36), jt.array(normal(0, names, 0, SHAPE)), None, respace(schedule, 250), None,
+    z_0 = denoise(gaussian_model(0.5, 0.36), jt.array(normal(0, names, 0, SHAPE)), None, grid, None,
                   sampler, eta, noise_fn=lambda i: normal(1, names, 0, SHAPE, i)).numpy()
     assert z_0.mean() == pytest.approx(0.5, abs=0.03)
     assert z_0.std() == pytest.approx(0.6, abs=0.02)
@@ -62,6 +68,31 @@ def test_the_model_is_called_from_start_minus_1_down_to_0_with_plain_integers():
     assert len(done) == 20
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_calls_the_network_once_a_level_and_between_points_with_fractions(sampler):
+    calls, grid = [], spaced(schedule, 380, 7, "logsnr")
+    model = lambda z, t, labels: calls.append(t) or z
+    denoise(model, jt.array(normal(0, ["a", "b"], 0, SHAPE)), None, grid, sampler=sampler,
+            noise_fn=lambda i: np.zeros((2, *SHAPE), np.float32))
+    assert calls == grid.timesteps[::-1].tolist() and calls[0] == 380 and calls[-1] == 0 and calls[1] % 1
+    assert all(type(t) is float for t in calls)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_walk_of_one_level_is_the_predicted_z_0(sampler):
+    z_T, grid = normal(0, ["a", "b"], 0, SHAPE), spaced(schedule, 380, 1, "uniform")
+    found = denoise(lambda z, t, labels: 0.25 * z, jt.array(z_T), None, grid, sampler=sampler, noise_fn=lambda i: 1 / 0).numpy()
+    alpha_bar = schedule.alpha_bar[380]
+    np.testing.assert_allclose(found, z_T * (1 - 0.25 * (1 - alpha_bar) ** 0.5) / alpha_bar ** 0.5, rtol=1e-6)
+
+
+def test_a_walk_of_a_solver_that_looks_back_knows_nothing_of_the_walk_before():
+    z_T, grid = jt.array(normal(0, ["a", "b"], 0, SHAPE)), spaced(schedule, 598, 5, "logsnr")
+    for sampler in ("dpm++2m", "unipc"):
+        first, again = (denoise(gaussian_model(0.5, 0.36), z_T, None, grid, sampler=sampler).numpy() for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+
+
 def test_noise_is_added_where_the_first_call_is_and_one_point_higher_as_published():
     for steps, start, index in [(500, 300, 600), (500, 320, 640), (50, 20, 400)]:
         grid = respace(schedule, steps)
@@ -71,7 +102,7 @@ def test_noise_is_added_where_the_first_call_is_and_one_point_higher_as_publishe
         start_alpha_bar(grid, 50, published_offset=True)
 
 
-@pytest.mark.parametrize("sampler, eta", [("ddim", 0.0), ("ddim", 0.7), ("ddpm", 0.0)])
+@pytest.mark.parametrize("sampler, eta", EVERY)
 def test_a_sample_does_not_depend_on_its_batch_bit_for_bit(sampler, eta):
     def run(names):
         return denoise(gaussian_model(0.5, 0.36), jt.array(normal(0, names, 0, SHAPE)), None, respace(schedule, 50), 20,
@@ -90,16 +121,20 @@ def test_noise_is_asked_for_once_a_step_and_not_for_the_last():
         return np.zeros((2, *SHAPE), np.float32)
 
     z_T = jt.array(normal(0, ["a", "b"], 0, SHAPE))
-    denoise(gaussian_model(0.5, 0.36), z_T, None, respace(schedule, 50), 5, "ddpm", noise_fn=noise_fn)
-    assert asked == [4, 3, 2, 1]
-    denoise(gaussian_model(0.5, 0.36), z_T, None, respace(schedule, 50), 5, "ddim", noise_fn=noise_fn)
+    for sampler in ("ddpm", "dpm++2m_sde"):
+        asked.clear()
+        denoise(gaussian_model(0.5, 0.36), z_T, None, respace(schedule, 50), 5, sampler, noise_fn=noise_fn)
+        assert asked == [4, 3, 2, 1]
+    for sampler in ("ddim", "dpm++2m", "unipc"):
+        denoise(gaussian_model(0.5, 0.36), z_T, None, respace(schedule, 50), 5, sampler, noise_fn=noise_fn)
     assert len(asked) == 4
 
 
-def test_the_graph_does_not_grow_with_the_steps():
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++2m", "unipc"])
+def test_the_graph_does_not_grow_with_the_steps(sampler):
     def live(steps):
         sizes, z_T = [], jt.array(normal(0, ["a", "b"], 0, SHAPE))
-        denoise(gaussian_model(0.5, 0.36), z_T, None, respace(schedule, 200), steps,
+        denoise(gaussian_model(0.5, 0.36), z_T, None, respace(schedule, 200), steps, sampler,
                 progress=lambda: sizes.append(jt.number_of_lived_vars()))
         return max(sizes)
 

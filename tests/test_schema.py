@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from configs.schema import CONFIGS, Config, ConfigError, config_dict, config_from, config_yaml, load_config
+from ldm.sample import SAMPLERS
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -102,12 +103,29 @@ def test_configs_do_not_share_their_lists():
     ({"diffusion": {"timesteps": 100}}, "steps is 500, expected at most diffusion.timesteps"),
     ({"sampling": {"rounds": []}}, "sampling.rounds is empty"),
     ({"sampling": {"rounds": [{"steps": 10, "start": 11}]}}, "start is 11, expected 1 to steps"),
+    ({"sampling": {"rounds": [{"sampler": "dpm"}]}}, "sampler is 'dpm', expected ddim, ddpm, "),
+    ({"sampling": {"rounds": [{"spacing": "karras"}]}}, "spacing is 'karras', expected published, uniform or logsnr"),
+    ({"sampling": {"rounds": [{"levels": 12}]}}, "levels is 12 with spacing published, expected 0"),
+    ({"sampling": {"rounds": [{"levels": -1, "spacing": "uniform"}]}}, "levels is -1, expected at least 0"),
+    ({"sampling": {"rounds": [{"levels": 2, "spacing": "logsnr", "start": 1}]}}, "levels is 2 with start 1, expected 0 or 1"),
+    ({"sampling": {"rounds": [{"eta": 0.5, "sampler": "unipc"}]}}, "eta is 0.5 with sampler unipc, expected 0"),
+    ({"sampling": {"rounds": [{"guidance_interval": [5]}]}}, r"guidance_interval is \[5.0\], expected \[low, high\]"),
+    ({"sampling": {"rounds": [{"guidance_interval": [500, 20]}]}}, r"guidance_interval is \[500.0, 20.0\]"),
+    ({"sampling": {"rounds": [{"guidance_rescale": 1.5}]}}, "guidance_rescale is 1.5, expected 0 to 1"),
     ({"sampling": {"batch_size": 0}}, "sampling.batch_size is 0"),
     ({"train": {"unet": {"mask_drop": 1.5}}}, "mask_drop is 1.5"),
 ])
 def test_values_that_contradict_each_other_are_refused(tree, message):
     with pytest.raises(ConfigError, match=message):
         config_from(tree)
+
+
+def test_the_samplers_of_the_schema_are_those_there_are():
+    for sampler in SAMPLERS:
+        config_from({"sampling": {"rounds": [{"sampler": sampler}]}})
+    with pytest.raises(ConfigError) as error:
+        config_from({"sampling": {"rounds": [{"sampler": "?"}]}})
+    assert str(error.value).split("expected ")[1].replace(" or ", ", ").split(", ") == list(SAMPLERS)
 
 
 def test_a_config_that_is_not_there_names_those_that_are(tmp_path):
