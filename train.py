@@ -9,6 +9,8 @@ EXAMPLES = """examples:
   python train.py --input_path train_resized --resume              goes on after a kill
   python train.py --input_path train_resized --config small --set train.unet.steps=2000 --set train.run=runs/try
   python train.py --input_path train_resized --stage autoencoder   the autoencoder alone
+  python train.py --input_path train_resized --stage segmenter     a segmenter for evaluate.py; begins with weights trained on
+                                            ImageNet or ADE20K where --set train.segmenter.start=FILE names some
 
 --input_path holds imgs/<stem>.jpg and labels/<stem>.png (grey, ids 0..28). Logs, loss curve, pictures and checkpoints go
 to the folder named by train.run in the config."""
@@ -20,8 +22,8 @@ def parse(argv):
     parser.add_argument("--input_path", required=True, metavar="TRAIN", help="folder with imgs/ and labels/")
     parser.add_argument("--config", default="iidm", help="a yaml, or the name of one in configs/ (default: iidm)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides an option; repeatable")
-    parser.add_argument("--stage", default="all", choices=["autoencoder", "unet", "all"],
-                        help="what to train (default: all, the autoencoder only if its file is missing)")
+    parser.add_argument("--stage", default="all", choices=["autoencoder", "unet", "segmenter", "all"],
+                        help="what to train (default: all: the U-Net, before it the autoencoder if its file is missing)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")
     return parser.parse_args(argv)
 
@@ -37,8 +39,13 @@ def main(argv):
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
     from stages.autoencoder import train_autoencoder
+    from stages.segmenter import train_segmenter
     from stages.unet import train_unet
     one_process()
+    if args.stage == "segmenter":
+        print(f"{config_yaml(config)}\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
+        train_segmenter(config, pairs, args.resume)
+        return
     path = find_autoencoder(config.autoencoder.path)
     if args.stage == "autoencoder" or (args.stage == "all" and path is None):
         introduce(config, args, f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}")

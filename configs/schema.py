@@ -88,6 +88,28 @@ class UNetConfig:
 
 
 @dataclass
+class SegmenterConfig:
+    """A SegFormer that evaluate.py can measure M with; B0 of its sizes B0 to B5 unless told otherwise."""
+    widths: list[int] = field(default_factory=lambda: [32, 64, 160, 256])  # of the four stages, with 1, 2, 5, 8 attention heads
+    depths: list[int] = field(default_factory=lambda: [2, 2, 2, 2])        # blocks of each
+    reductions: list[int] = field(default_factory=lambda: [8, 4, 2, 1])    # side of the square of pixels that is one key
+    decoder: int = 256                # width of the head
+    classes: int = 29
+    scale: float = 2.0                # training images are resized by 1/scale to scale at random; 1 = left as they are
+
+    def check(self):
+        for name in ("widths", "depths", "reductions"):
+            if len(getattr(self, name)) != 4 or min(getattr(self, name)) < 1:
+                raise ConfigError(f"segmenter.{name} is {getattr(self, name)}, expected four numbers, each at least 1")
+        if any(width % heads for width, heads in zip(self.widths, (1, 2, 5, 8))):
+            raise ConfigError(f"segmenter.widths is {self.widths}, expected multiples of 1, 2, 5 and 8 (the attention heads)")
+        if self.decoder < 1:
+            raise ConfigError(f"segmenter.decoder is {self.decoder}, expected at least 1")
+        if not 1 <= self.scale <= 8:
+            raise ConfigError(f"segmenter.scale is {self.scale}, expected 1 to 8")
+
+
+@dataclass
 class DiffusionConfig:
     schedule: str = "linear"          # linear | cosine | scaled_linear | constant_slope (beta_t = 2e-5 t)
     timesteps: int = 1000             # T, length of the noise schedule
@@ -108,7 +130,7 @@ class StageConfig:
     weight_decay: float = 0.0
     ema: float = 0.9999               # Eq. in ldm/ema.py: min(ema, (1 + n) / (10 + n))
     mask_drop: float = 0.2            # p(mask dropped) for classifier-free guidance; U-Net only
-    crop: int = 0                     # side of the random square crops, pixels; 0 = whole images; autoencoder only
+    crop: int = 0                     # side of the random square crops, pixels; 0 = whole images; not of the U-Net
     codebook_start: int = 1000        # step at which the codes are placed on latents and quantising begins; 0 = as they are
     save_every: int = 5000            # steps between checkpoints; each is validated
     sample_every: int = 5000          # steps between pictures: mask | reference | sample
@@ -133,6 +155,9 @@ class TrainConfig:
     autoencoder: StageConfig = field(default_factory=lambda: StageConfig(steps=100000, batch_size=2, lr=7.2e-5,
                                                                                   crop=256))
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
+    segmenter: StageConfig = field(default_factory=lambda: StageConfig(
+        steps=40000, batch_size=8, lr=2.0e-4, warmup=500, decay=True, weight_decay=0.01, ema=0.999, save_every=2000,
+        sample_every=2000))
 
 
 @dataclass
@@ -223,6 +248,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -88,11 +88,12 @@ def check_train(pairs, config_data, progress=True):
         raise UserError(problems)
 
 
-def find_test(input_path, img_path):
+def find_test(input_path, img_path=None):
     """The masks below input_path with the references that label_to_img.json gives them in img_path, sorted by name.
 
     input_path holds val_*_labels*/ or labels/, or is that folder; the table lies in the folder, beside it or in the
-    working directory. img_path holds imgs/ or is that folder. A reference may be written .png and be .jpg.
+    working directory. img_path holds imgs/ or is that folder; without it references are bare names. A reference may be
+    written .png and be .jpg.
     Raises UserError when one of these is not found or not clear.
     """
     folder = _labels_folder(Path(input_path))
@@ -101,22 +102,48 @@ def find_test(input_path, img_path):
     problems = []
     if table_path is None:
         problems.append(f"{folder}: found no {TABLE}, expected it there, in {folder.parent} or in {Path.cwd()}")
-    references = Path(img_path)
-    references = references / "imgs" if (references / "imgs").is_dir() else references
-    if not references.is_dir():
-        problems.append(f"--img_path {img_path}: found no such folder, expected one that holds imgs/, or imgs/ itself")
+    references = None
+    try:
+        references = images_folder(img_path) if img_path else None
+    except UserError as error:
+        problems += error.problems
     if problems:
         raise UserError(problems)
     table = _read_table(table_path)
-    photos, _ = _photos(references)
+    photos = _photos(references)[0] if references else {}
     masks = {path.name: path for path in _files(folder, (".png",))}
     names = sorted(set(masks) | set(table))
-    return [Case(name, Path(name).stem, masks.get(name, folder / name), _reference(table.get(name), references, photos))
-            for name in names]
+    return [Case(name, Path(name).stem, masks.get(name, folder / name),
+                 _reference(table.get(name), references or Path(), photos)) for name in names]
 
 
-def check_test(cases, config_data, progress=True):
-    """Reads every file of find_test's cases once. Raises one UserError with all problems found."""
+def images_folder(img_path):
+    """The folder of images that an --img_path means. Raises UserError when there is none."""
+    folder = Path(img_path)
+    folder = folder / "imgs" if (folder / "imgs").is_dir() else folder
+    if not folder.is_dir():
+        raise UserError(f"--img_path {img_path}: found no such folder, expected one that holds imgs/, or imgs/ itself")
+    return folder
+
+
+def find_images(folder):
+    """{stem: path} of the pictures in a folder, by name. Raises UserError for two of one stem."""
+    found, problems = _photos(Path(folder))
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def check_images(paths, progress=True):
+    """Reads every picture once and returns a line for each that is not whole."""
+    return _every(lambda path: [image_problem(path)], paths, "checking images", progress)
+
+
+def check_test(cases, config_data, progress=True, references=True):
+    """Reads every file of find_test's cases once. Raises one UserError with all problems found.
+
+    references: whether those have to be there.
+    """
     if not cases:
         raise UserError("test data: found no masks, expected <stem>.png files")
     problems, first = [], {}
@@ -131,13 +158,13 @@ def check_test(cases, config_data, progress=True):
         missing = None
         if case.reference is None:
             missing = f"{case.mask}: found no entry for this mask in {TABLE}, expected its reference image"
-        elif not case.reference.is_file():
+        elif references and not case.reference.is_file():
             missing = (f"{TABLE}: found reference {case.reference.name!r} of {case.name}, "
                        f"expected that file in {case.reference.parent}")
         return [missing, mask_problem(case.mask, config_data.height, config_data.width)]
 
     problems += _every(check_mask, cases, "checking masks", progress)
-    used = sorted({case.reference for case in cases if case.reference is not None and case.reference.is_file()})
+    used = sorted({case.reference for case in cases if references and case.reference and case.reference.is_file()})
     problems += _every(lambda path: [image_problem(path)], used, "checking references", progress)
     if problems:
         raise UserError(problems)

@@ -26,7 +26,7 @@ DTYPES = {"float32": "F32", "float16": "F16", "float64": "F64"}
 @dataclass
 class Header:
     """What a checkpoint says of itself."""
-    kind: str                                        # unet | autoencoder
+    kind: str                                        # unet | autoencoder | segmenter
     config: dict                                     # the whole experiment, as configs/schema.py reads it
     step: int = 0
     weights: str = "ema"                             # what the plain names hold: ema | raw

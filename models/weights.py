@@ -14,7 +14,7 @@ SUFFIXES = (".safetensors", ".pkl", ".pth", ".pt", ".bin", ".ckpt", ".npz")
 def open_weights(path, kind=None, weights="ema"):
     """The Weights in a file; nothing is read yet but names, shapes and what the file says of itself.
 
-    kind: unet | autoencoder; weights: ema | raw, where the file has both. Raises UserError where there is no such file, or it
+    kind: unet | autoencoder | segmenter; weights: ema | raw, where the file has both. Raises UserError where there is no such file, or it
     holds something else.
     """
     path = Path(path)

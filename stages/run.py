@@ -19,10 +19,13 @@ from runtime.log import RunLog
 
 # Options that do not change what a step computes: a resumed run may differ in them.
 FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers"}
+# What a stage computes depends on these sections, besides its own options.
+SECTIONS = {"autoencoder": ("autoencoder", "data"), "unet": ("autoencoder", "data", "unet", "diffusion"),
+            "segmenter": ("data", "segmenter")}
 
 
 class Run:
-    """One stage ("autoencoder" or "unet") of a run."""
+    """One stage (of SECTIONS) of a run."""
 
     def __init__(self, config, stage, model, extra=None):
         self.config, self.stage, self.model, self.extra = config, stage, model, extra or {}
@@ -55,10 +58,9 @@ class Run:
         old, new, problems = header.config, config_dict(self.config), []
         if header.extra != self.extra:
             problems.append(f"{self.state}: was trained on latents of another autoencoder than {self.config.autoencoder.path}")
-        for section, options in (("autoencoder", new["autoencoder"]), ("data", new["data"]),
+        for section, options in (*((name, new[name]) for name in SECTIONS[self.stage]),
                                  (f"train.{self.stage}", new["train"][self.stage]),
-                                 ("train", {"seed": new["train"]["seed"]}),
-                                 *((("unet", new["unet"]), ("diffusion", new["diffusion"])) if self.stage == "unet" else ())):
+                                 ("train", {"seed": new["train"]["seed"]})):
             before = old
             for part in section.split("."):
                 before = before[part]

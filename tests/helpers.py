@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.schema import AutoencoderConfig, UNetConfig
+from configs.schema import AutoencoderConfig, SegmenterConfig, UNetConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,6 +41,7 @@ def on_cpu(test):
 TINY_UNET = UNetConfig(channels=32, channel_mult=[1, 2], res_blocks=1, attention_factors=[2], head_channels=32,
                        spade_channels=8)
 TINY_AUTOENCODER = AutoencoderConfig(channels=32, channel_mult=[1, 1, 2], res_blocks=1, codes=64)
+TINY_SEGMENTER = SegmenterConfig(widths=[8, 16, 40, 64], depths=[1, 1, 1, 1], decoder=24)
 
 
 def drawn(shape, name, seed=0):

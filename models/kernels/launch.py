@@ -11,12 +11,14 @@ def include(name):
     return f'#include "{FOLDER / name}.cuh"\n'
 
 
-def choose(impl, cuda=False):
-    """Whether to launch the kernel. `cuda`: whether it has a CUDA version. A kernel asked for by name never falls back:
-    ValueError where it cannot run."""
+def choose(impl, cuda=False, gradient=True):
+    """Whether to launch the kernel. `cuda`: whether it has a CUDA version; `gradient`: whether it has a gradient, else "auto"
+    takes it within jt.no_grad() only. A kernel asked for by name never falls back: ValueError where it cannot run."""
     if impl not in ("auto", "kernel", "reference"):
         raise ValueError(f"impl is {impl!r}, expected auto, kernel or reference")
     runs = cuda or not jt.flags.use_cuda
     if impl == "kernel" and not runs:
         raise ValueError("impl is 'kernel', but this kernel has no CUDA version; expected auto or reference on a GPU")
+    if impl == "auto" and not gradient and not jt.flags.no_grad:
+        return False
     return impl != "reference" and runs
