@@ -91,7 +91,7 @@ def main(argv):
     missing = [case for case in ours if not results.has(case.stem)]
     steps = sum(steps_taken(round_) for round_ in config.sampling.rounds)
     print(f"{checkpoint} at step {weights.header.step} on the {DEVICE}: {len(missing)} of {len(ours)} images to paint, "
-          f"{steps} steps and {evaluations(config.sampling)} network evaluations each", flush=True)
+          f"{steps} steps and {evaluations(config.sampling, schedule)} network evaluations each", flush=True)
 
     painter = Painter((encode, decode, model, schedule), config, results, args.candidates, score)
     start = time.monotonic()

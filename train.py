@@ -2,6 +2,7 @@
 import argparse
 
 from configs.schema import check_config, config_yaml, load_config
+from models.files import find_autoencoder
 from runtime.errors import UserError, run_script
 
 EXAMPLES = """examples:
@@ -31,11 +32,14 @@ def parse(argv):
 def main(argv):
     args = parse(argv)
     config = load_config(args.config, args.set, whole=False)
+    path = find_autoencoder(config.autoencoder.path)
+    if path is None or args.stage in ("autoencoder", "segmenter"):
+        check_config(config, args.config)                    # else when the autoencoder's file has told its architecture
     from data.landscape import check_train, find_train
     pairs = find_train(args.input_path, config.data.exclude)
     check_train(pairs, config.data)
 
-    from models.weights import find_autoencoder, load_autoencoder
+    from models.weights import load_autoencoder
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
     from stages.autoencoder import train_autoencoder
@@ -46,7 +50,6 @@ def main(argv):
         print(f"{config_yaml(config)}\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
         train_segmenter(config, pairs, args.resume)
         return
-    path = find_autoencoder(config.autoencoder.path)
     if args.stage == "autoencoder" or (args.stage == "all" and path is None):
         introduce(config, args, f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}")
         autoencoder = train_autoencoder(config, pairs, args.resume)

@@ -5,17 +5,16 @@ from pathlib import Path
 from configs.schema import section_from
 from models.autoencoder import build_autoencoder, scale_latents
 from models.checkpoint import FORMAT, RAW, fill, open_checkpoint, read_header, stored_tensors
+from models.files import find_autoencoder
 from models.foreign import Weights, convert
 from runtime.errors import UserError
-
-SUFFIXES = (".safetensors", ".pkl", ".pth", ".pt", ".bin", ".ckpt", ".npz")
 
 
 def open_weights(path, kind=None, weights="ema"):
     """The Weights in a file; nothing is read yet but names, shapes and what the file says of itself.
 
-    kind: unet | autoencoder | segmenter; weights: ema | raw, where the file has both. Raises UserError where there is no such file, or it
-    holds something else.
+    kind: unet | autoencoder | segmenter; weights: ema | raw, where the file has both. Raises UserError where there is no such
+    file, or it holds something else.
     """
     path = Path(path)
     if not path.is_file():
@@ -40,18 +39,6 @@ def load_weights(model, path, kind, weights="ema"):
     found = open_weights(path, kind, weights)
     fill(model, found.tensors, f"{path} ({weights} weights)")
     return found.header
-
-
-def find_autoencoder(path):
-    """The file that a config's autoencoder.path means: itself, or one of the same name that ends otherwise; None when there
-    is none. Raises UserError when there are several."""
-    path = Path(path)
-    if path.is_file():
-        return path
-    found = [path.with_suffix(suffix) for suffix in SUFFIXES if path.with_suffix(suffix).is_file()]
-    if len(found) > 1:
-        raise UserError(f"{path}: no such file, but {' and '.join(map(str, found))}; autoencoder.path has to name one")
-    return found[0] if found else None
 
 
 def autoencoder_config(given, weights):

@@ -5,9 +5,10 @@ from pathlib import Path
 from configs.schema import config_dict, config_from, load_config, read_yaml, resolve, section_from
 from ldm.schedule import make_schedule
 from models.checkpoint import fill, weights_hash
+from models.files import SUFFIXES, find_autoencoder
 from models.prepared import PreparedUNet
 from models.unet import build_unet
-from models.weights import SUFFIXES, autoencoder_config, find_autoencoder, load_autoencoder, open_weights
+from models.weights import autoencoder_config, load_autoencoder, open_weights
 from runtime.backend import jt
 from runtime.errors import UserError
 from stages.run import ranked

@@ -14,9 +14,10 @@ import test as script
 from configs.schema import AutoencoderConfig, Config, config_dict, config_yaml
 from data.synthetic import write_dataset
 from models.checkpoint import Header, read_header, read_tensors, write_checkpoint
+from models.files import find_autoencoder
 from models.layers import parameters_of
 from models.unet import UNet
-from models.weights import find_autoencoder, load_autoencoder, open_weights
+from models.weights import load_autoencoder, open_weights
 from runtime.errors import UserError
 from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET, tiny_autoencoder, tiny_unet, with_drawn_weights
 
