@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-weights test lint clean
+.PHONY: help demo demo-table demo-weights test lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo          the whole of IIDM in miniature on synthetic landscapes, on this machine'
+	@echo 'make demo-table    Table 2 of the paper on synthetic masks, with a small segmenter trained for it'
 	@echo 'make demo-weights  train the small networks that the demo starts from'
 	@echo 'make test          the tests'
 	@echo 'make lint          ruff'
@@ -33,6 +34,9 @@ help:
 
 demo: .venv/runtime
 	$(BIN)/python -m demo
+
+demo-table: .venv/runtime
+	$(BIN)/python -m demo.table
 
 demo-weights: .venv/runtime
 	$(BIN)/python -m demo.weights
