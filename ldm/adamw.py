@@ -1,12 +1,14 @@
 """AdamW (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization") over named parameters.
 
 Jittor's own counts backward passes as steps and keeps all gradients until the next step; here a gradient is freed as soon
-as its parameter has moved, which is 2 GB of the full-size network.
+as its parameter has moved, which is 2 GB of the full-size network. A parameter, its moments and its average move in one pass
+(models/kernels/adamw_ema.py), the moments and the average where they lie.
 """
 import math
 
 import numpy as np
 
+from models.kernels.adamw_ema import adamw_ema
 from runtime.backend import jt
 
 GROUP = 16  # parameters that move together
@@ -21,11 +23,14 @@ class AdamW:
         self.m = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
         self.v = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
 
-    def step(self, loss, lr):
-        """One step down the gradient of a scalar loss, Algorithm 2 of the paper."""
+    def step(self, loss, lr, ema=None):
+        """One step down the gradient of a scalar loss, Algorithm 2 of the paper, and an EMA's update after it."""
         self.n += 1
         (b1, b2), n = self.betas, self.n
-        size, root = lr / (1 - b1 ** n), math.sqrt(1 - b2 ** n)
+        numbers = {"b1": b1, "rest1": 1 - b1, "b2": b2, "rest2": 1 - b2, "keep": 1 - lr * self.weight_decay,
+                   "size": lr / (1 - b1 ** n), "root": math.sqrt(1 - b2 ** n), "eps": self.eps,
+                   "weight": 1 - ema.decay if ema else 0}
+        averages = ema.average if ema else {}
         names = list(self.parameters)
         gradients = jt.grad(loss, list(self.parameters.values()), retain_graph=False)
         loss.stop_grad()  # or the caller's loss would keep the whole graph, and every activation, to the end of the step
@@ -35,13 +40,17 @@ class AdamW:
             moved = []
             for name, g in zip(names[:-GROUP - 1:-1], gradients[:-GROUP - 1:-1]):
                 p, g = self.parameters[name], g.stop_grad()
-                self.m[name].update(b1 * self.m[name] + (1 - b1) * g)  # update, not =: else every step's graph is kept
-                self.v[name].update(b2 * self.v[name] + (1 - b2) * g * g)
-                p.update(p * (1 - lr * self.weight_decay)
-                         - size * self.m[name] / (jt.sqrt(self.v[name]) / root + self.eps))
-                moved += [p, self.m[name], self.v[name]]
+                moments = self.m[name], self.v[name]
+                average = [averages[name]] if ema else []
+                *new, e = adamw_ema(p, g, *moments, averages.get(name), numbers)
+                # update, not =: else every step's graph is kept
+                for var, value in zip((p, *moments, *average), (*new, e)):
+                    var.update(value)
+                moved += [p, *moments, *average]
             del names[-GROUP:], gradients[-GROUP:], g
             jt.sync(moved)
+        if ema:
+            ema.n += 1
 
     def state(self):
         """{"m.NAME" and "v.NAME": Var}."""

@@ -29,8 +29,7 @@ class Training:
 
     def step(self, loss):
         """One step down a scalar loss, and the average after it."""
-        self.optimizer.step(loss, learning_rate(self.n, self.config))
-        self.ema.update(self.parameters)
+        self.optimizer.step(loss, learning_rate(self.n, self.config), self.ema)
         self.n += 1
         jt.sync_all()
 

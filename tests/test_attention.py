@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from models.kernels.attention import attention, attention_reference
+from models.kernels.launch import cast
 from runtime.backend import jt
 from tests.helpers import on_cpu, slopes
+from tests.play import assert_close, on_played_gpu
 
 IMPLS = ["kernel", "reference"]
 
@@ -18,11 +20,18 @@ def oracle(qkv, heads):
     return (v @ p.swapaxes(2, 3)).reshape(batch, channels // 3, length)
 
 
-def with_gradient(qkv, heads, impl, weight):
-    """out and the gradient of (out * weight).sum(), as arrays."""
-    given = jt.array(qkv)
+def with_gradient(qkv, heads, impl, weight, dtype="float32"):
+    """out and the gradient of (out * weight).sum(), as float32 arrays; qkv is given as numbers of a type."""
+    given = cast(jt.array(qkv), dtype)
     out = attention(given, heads, impl)
-    return out.numpy(), jt.grad((out * jt.array(weight)).sum(), given).numpy()
+    assert str(out.dtype) == dtype
+    gradient = jt.grad((cast(out, "float32") * jt.array(weight)).sum(), given)
+    return cast(out, "float32").numpy(), cast(gradient, "float32").numpy()
+
+
+def rounded(array, dtype):
+    """A float32 array of numbers that a type holds exactly."""
+    return cast(cast(jt.array(array), dtype), "float32").numpy()
 
 
 def draw(rng, batch, heads, width, length):
@@ -87,6 +96,45 @@ def test_scores_far_beyond_the_range_of_exp_give_the_same_answer(rng, impl):
     out, gradient = with_gradient(qkv, 3, impl, weight)
     np.testing.assert_allclose(out, oracle(qkv, 3), atol=5e-3)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@on_cpu
+def test_on_a_cpu_16_bit_numbers_are_computed_with_in_float32(rng, dtype):
+    qkv, weight = (rounded(array, dtype) for array in draw(rng, 2, 3, 5, 7))
+    for found, exact in zip(with_gradient(qkv, 3, "kernel", weight, dtype), with_gradient(qkv, 3, "kernel", weight)):
+        assert_close(found, exact, dtype)
+
+
+# A tile holds 32 positions of float32 and 64 of 16 bits; 7 and 70 do not fill theirs and are not read 16 bytes at a time.
+@pytest.mark.parametrize("heads, width, lengths", [(2, 64, (7, 136)), (1, 32, (70, 64))])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@on_cpu
+def test_the_cuda_source_played_on_a_cpu_equals_the_cpus(rng, monkeypatch, dtype, heads, width, lengths):
+    for length in lengths:
+        qkv, weight = (rounded(array, dtype) for array in draw(rng, 2, heads, width, length))
+        qkv[:, :2] *= 8                                      # some scores stand out: the largest one changes on the way
+        exact = with_gradient(qkv, heads, "kernel", weight)
+        for backwards in (False, True):
+            with monkeypatch.context() as patch:
+                on_played_gpu(patch, backwards)
+                played = with_gradient(qkv, heads, "kernel", weight, dtype)
+            for found, expected in zip(played, exact):
+                if dtype == "float32":
+                    assert_close(found, expected, dtype)
+                else:    # probabilities and their slopes are rounded to 16 bits too, each by half of the last place
+                    last = 2.0 ** (-11 if dtype == "float16" else -8)
+                    assert np.abs(found - expected).max() <= 2 * last * np.abs(expected).max()
+
+
+@on_cpu
+def test_on_a_gpu_other_heads_go_to_the_reference_unless_the_kernel_is_asked_for(rng, monkeypatch):
+    recorder = on_played_gpu(monkeypatch)
+    qkv, _ = draw(rng, 2, 3, 5, 16)
+    with pytest.raises(ValueError, match="no CUDA version for these sizes"):
+        attention(jt.array(qkv), 3, "kernel")
+    np.testing.assert_allclose(attention(jt.array(qkv), 3).numpy(), oracle(qkv, 3), atol=1e-5)
+    assert not recorder.sources
 
 
 @pytest.mark.parametrize("shape, heads", [((2, 30, 4, 4), 2), ((2, 30), 2), ((2, 30, 4), 4)])

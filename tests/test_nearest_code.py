@@ -4,6 +4,7 @@ import pytest
 from models.kernels.nearest_code import nearest_code, nearest_code_reference
 from runtime.backend import jt
 from tests.helpers import on_cpu
+from tests.play import on_played_gpu
 
 IMPLS = ["kernel", "reference"]
 
@@ -28,6 +29,28 @@ def test_of_codes_equally_near_the_first_is_taken(rng, impl):
     assert ((distance == distance.min(1, keepdims=True)).sum(1) > 1).all()
     found = nearest_code(jt.array(z.astype(np.float32)), jt.array(codebook.astype(np.float32)), impl=impl).numpy()
     np.testing.assert_array_equal(found, distance.argmin(1))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@on_cpu
+def test_the_cuda_source_played_on_a_cpu_finds_the_first_of_the_nearest(rng, monkeypatch, backwards):
+    on_played_gpu(monkeypatch, backwards)
+    for n, k, d in [(1, 1, 1), (130, 700, 3), (65, 1500, 8)]:    # whole numbers: exact, with ties within and across tiles
+        z, codebook = rng.integers(-3, 4, (n, d)).astype(np.float32), rng.integers(-2, 3, (k, d)).astype(np.float32)
+        distance = ((z[:, None] - codebook[None]) ** 2).sum(-1)
+        found = nearest_code(jt.array(z), jt.array(codebook), impl="kernel").numpy()
+        np.testing.assert_array_equal(found, distance.argmin(1))
+
+
+@on_cpu
+def test_on_a_gpu_codes_too_long_for_the_kernel_go_to_the_reference_unless_it_is_asked_for(rng, monkeypatch):
+    recorder = on_played_gpu(monkeypatch)
+    z, codebook = (rng.standard_normal((n, 9), dtype=np.float32) for n in (7, 31))
+    with pytest.raises(ValueError, match="no CUDA version for these sizes"):
+        nearest_code(jt.array(z), jt.array(codebook), impl="kernel")
+    found = nearest_code(jt.array(z), jt.array(codebook)).numpy()
+    np.testing.assert_array_equal(found, ((z[:, None] - codebook[None]) ** 2).sum(-1).argmin(1))
+    assert not recorder.sources
 
 
 @on_cpu

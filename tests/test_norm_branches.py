@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from models.kernels.launch import cast
 from models.kernels.norm_branches import norm_branches
 from runtime.backend import jt
-from tests.helpers import normalise, silu
+from tests.helpers import normalise, on_cpu, silu
+from tests.play import assert_close, on_played_gpu
 
 CASES = [(4, 2, 8, 4, 6, 10), (3, 3, 8, 2, 4, 6), (2, 1, 6, 3, 2, 3), (2, 1, 4, 4, 1, 2), (6, 3, 32, 16, 3, 1)]
 
@@ -34,6 +36,23 @@ def test_both_branches_follow_their_definition(rng, impl, timestep, rows, masks,
     given = [None if a is None else jt.array(a) for a in (x, maps, empty, scale, shift)]
     found = norm_branches(*given[:3], groups, scale=given[3], shift=given[4], impl=impl).numpy()
     np.testing.assert_allclose(found, expected(x, maps, empty, groups, scale, shift), atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@on_cpu
+def test_the_cuda_source_played_on_a_cpu_follows_the_definition(rng, monkeypatch, dtype):
+    rounded = lambda *shape: cast(cast(jt.array(rng.standard_normal(shape, dtype=np.float32)), dtype), "float32").numpy()
+    recorder = on_played_gpu(monkeypatch)
+    for rows, masks, channels, groups, height, width in [*CASES, (2, 1, 4, 2, 72, 64)]:     # the last: two blocks a group
+        wide = (rounded(rows, channels, height, width), rounded(masks, 2 * channels, height, width),
+                rounded(2 * channels, min(height, 3), min(width, 3)))
+        scale, shift = rng.standard_normal((2, rows, channels), dtype=np.float32)
+        exact = expected(*wide, groups, scale, shift)
+        for recorder.backwards in (False, True):
+            found = norm_branches(*(cast(jt.array(a), dtype) for a in wide), groups, scale=jt.array(scale),
+                                  shift=jt.array(shift))
+            assert str(found.dtype) == dtype
+            assert_close(cast(found, "float32").numpy(), exact, dtype)
 
 
 def test_wrong_shapes_are_refused():

@@ -3,9 +3,11 @@ import itertools
 import numpy as np
 import pytest
 
+from models.kernels.launch import cast
 from models.kernels.norm_modulate import norm_modulate
 from runtime.backend import jt
 from tests.helpers import normalise, on_cpu, silu, slopes
+from tests.play import assert_close, on_played_gpu
 
 EPS = 1e-5
 NAMES = ("x", "gamma", "beta", "scale", "shift")
@@ -31,12 +33,18 @@ def oracle(groups, act, x, gamma, beta, scale=None, shift=None):
     return silu(h) if act else h
 
 
-def with_gradients(arrays, groups, act, impl, weight):
-    """y and the gradients of (y * weight).sum(), as arrays."""
-    given = {name: jt.array(array) for name, array in arrays.items()}
+def with_gradients(arrays, groups, act, impl, weight, dtype="float32"):
+    """y and the gradients of (y * weight).sum(), as float32 arrays; x and maps are given as numbers of a type."""
+    given = {name: cast(jt.array(array), dtype if array.ndim == 4 else "float32") for name, array in arrays.items()}
     y = norm_modulate(groups=groups, eps=EPS, act=act, impl=impl, **given)
-    gradients = jt.grad((y * jt.array(weight)).sum(), list(given.values()))
-    return y.numpy(), {name: g.numpy() for name, g in zip(given, gradients)}
+    assert str(y.dtype) == dtype
+    gradients = jt.grad((cast(y, "float32") * jt.array(weight)).sum(), list(given.values()))
+    return cast(y, "float32").numpy(), {name: cast(g, "float32").numpy() for name, g in zip(given, gradients)}
+
+
+def rounded(array, dtype):
+    """A float32 array of numbers that a type holds exactly."""
+    return cast(cast(jt.array(array), dtype), "float32").numpy()
 
 
 # The reference is one chain of operators, compiled anew for each case: its two ends will do.
@@ -94,6 +102,44 @@ def test_a_sample_does_not_depend_on_its_batch(rng, maps):
         np.testing.assert_array_equal(alone, together[i:i + 1])
         for name in own.keys() - set(shared):
             np.testing.assert_array_equal(own[name], gradients[name][i:i + 1])
+
+
+def assert_the_same(arrays, weight, groups, dtype, runs):
+    """That each of runs(arrays, ...) follows the kernel in float32, values and gradients, given 16-bit numbers or not."""
+    wide = [name for name, array in arrays.items() if array.ndim == 4]
+    arrays, weight = {**arrays, **{name: rounded(arrays[name], dtype) for name in wide}}, rounded(weight, dtype)
+    exact, expected = with_gradients(arrays, groups, True, "kernel", weight)
+    for run in runs:
+        y, gradients = run(arrays, groups, True, "kernel", weight, dtype)
+        assert_close(y, exact, dtype)
+        for name in arrays:
+            assert_close(gradients[name], expected[name], dtype if name in wide else "float32", name)
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@on_cpu
+def test_16_bit_numbers_are_computed_with_in_float32(rng, dtype, maps):
+    shape = (2, 6, 3, 5)
+    arrays, weight = draw(rng, shape, maps, True), rng.standard_normal(shape).astype(np.float32)
+    assert_the_same(arrays, weight, 3, dtype, [with_gradients])
+
+
+@pytest.mark.parametrize("maps, timestep", [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@on_cpu
+def test_the_cuda_source_played_on_a_cpu_equals_the_cpus(rng, monkeypatch, dtype, maps, timestep):
+    def played(backwards):
+        def run(*given):
+            with monkeypatch.context() as patch:
+                on_played_gpu(patch, backwards)
+                return with_gradients(*given)
+        return run
+
+    # One value at a time and 16 bytes at a time; a group in one block and in several; a channel in one and in two.
+    for shape, groups in [((2, 6, 3, 5), 3), ((1, 4, 37, 61), 2), ((2, 4, 56, 80), 2)]:
+        arrays, weight = draw(rng, shape, maps, timestep, mean=3), rng.standard_normal(shape).astype(np.float32)
+        assert_the_same(arrays, weight, groups, dtype, [played(False), played(True)])
 
 
 @pytest.mark.parametrize("change, message", [

@@ -1,7 +1,8 @@
 // Multi-head self-attention on packed q, k, v: softmax(q^T k / sqrt(D)) applied to v.
 //
-// qkv is (B, heads * 3 * D, L), channel-major and head by head: D channels of q, D of k, D of v. The products are 2-D ones
-// of oneDNN, a block of queries at a time, so that no L x L matrix is ever held: the scores of one block are.
+// qkv is (B, heads * 3 * D, L), channel-major and head by head: D channels of q, D of k, D of v. On the CPU the products are
+// 2-D ones of oneDNN, a block of queries at a time, so that no L x L matrix is ever held: the scores of one block are.
+// The GPU's part is attention_cuda.cuh.
 #pragma once
 #include <algorithm>
 #include <cmath>

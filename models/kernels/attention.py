@@ -5,23 +5,28 @@
 Why a kernel: Jittor sends only 2-D products to oneDNN; batched ones become naive loops on the CPU, worst in the backward
 pass (61 % of a training step). Here every product is a 2-D one on slices of the packed array, without copies, and the
 scores of a block of queries are all that is held: 32 MB where the autoencoder's 12,288 x 12,288 matrix is 604 MB.
-On a GPU the reference runs, on batched products, also a block of queries at a time. benchmarks/kernels.py measures both.
+benchmarks/kernels.py measures both on a CPU. On a GPU the kernel takes heads of 32 or 64 channels, with tensor cores for
+16-bit numbers; it is compiled and tested off a GPU, and not measured yet. Other heads, like the autoencoder's single one of
+512, go to the reference there: batched products, a block of queries at a time.
 """
 import math
 
-from models.kernels.launch import choose, include
+from models.kernels.launch import cast, choose, code, gpu, include, stored
 from runtime.backend import jt, nn
+
+WIDTHS = (32, 64)  # channels of a head that the CUDA version takes
 
 
 def attention(qkv, heads, impl="auto"):
-    """qkv (B, heads * 3 * D, L) float32, head by head D channels of q, of k, of v -> (B, heads * D, L).
+    """qkv (B, heads * 3 * D, L), head by head D channels of q, of k, of v -> (B, heads * D, L). float32, or 16-bit: summed
+    in float32, but on a GPU with probabilities rounded to 16 bits.
 
     Differentiable. Raises ValueError on other shapes.
     """
     if len(qkv.shape) != 3 or qkv.shape[1] % (3 * heads):
         raise ValueError(f"attention: expected qkv (B, heads * 3 * D, L) with {heads} heads, got {tuple(qkv.shape)}")
-    if choose(impl):
-        return Attention(heads)(qkv)
+    if choose(impl, cuda=qkv.shape[1] // (3 * heads) in WIDTHS):
+        return cast(Attention(heads)(cast(qkv, stored(qkv))), qkv.dtype)
     return attention_reference(qkv, heads)
 
 
@@ -41,7 +46,8 @@ def attention_reference(qkv, heads, block=1024):
 
 
 class Attention(jt.Function):
-    """The kernel as a differentiable function; keeps qkv only and computes the probabilities again going back."""
+    """The kernel as a differentiable function; computes the probabilities again going back. Keeps qkv and, on a GPU, the
+    result and the logarithm of every query's sum."""
 
     def __init__(self, heads):
         super().__init__()
@@ -50,18 +56,25 @@ class Attention(jt.Function):
     def execute(self, qkv):
         """qkv (B, heads * 3 * D, L) -> (B, heads * D, L)."""
         batch, channels, length = qkv.shape
-        self.qkv = qkv
-        return jt.code([batch, channels // 3, length], "float32", [qkv], cpu_header=HEADER, data={"heads": self.heads},
-                       cpu_src="iidm::attention_cpu(iidm_attention(in0, data), in0_p, out0_p);")
+        out, lse = code([[batch, channels // 3, length], [batch * self.heads, length]], [qkv.dtype, "float32"], [qkv], HEADER,
+                        cpu="iidm::attention_cpu(iidm_attention(in0, data), in0_p, out0_p);",
+                        cuda="iidm::attention_cuda(iidm_attention(in0, data), in0_p, out0_p, out1_p);",
+                        data={"heads": self.heads})
+        self.saved = [qkv, out.detach(), lse] if gpu() else [qkv]
+        return out
 
     def grad(self, d_out):
         """dL/d out (B, heads * D, L) -> dL/d qkv."""
-        qkv, self.qkv = self.qkv, None  # for one backward pass: held longer it would keep its memory
-        return jt.code(qkv.shape, "float32", [qkv, d_out], cpu_header=HEADER, data={"heads": self.heads},
-                       cpu_src="iidm::attention_grad_cpu(iidm_attention(in0, data), in0_p, in1_p, out0_p);")
+        saved, self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
+        qkv = saved[0]
+        return code([qkv.shape, [qkv.shape[0] * self.heads, qkv.shape[2]]], [qkv.dtype, "float32"],
+                    [cast(d_out, qkv.dtype), *saved], HEADER,
+                    cpu="iidm::attention_grad_cpu(iidm_attention(in1, data), in1_p, in0_p, out0_p);",
+                    cuda="iidm::attention_grad_cuda(iidm_attention(in1, data), in1_p, in2_p, in3_p, in0_p, out1_p, out0_p);",
+                    data={"heads": self.heads})[0]
 
 
-HEADER = include("attention") + """
+HEADER = include("device", "attention", "fragments", "attention_cuda") + """
 #define iidm_attention(qkv, data) iidm::Attention{qkv->shape[0], int64_t(data["heads"]), \\
     qkv->shape[1] / (3 * int64_t(data["heads"])), qkv->shape[2]}
 """

@@ -1,14 +1,21 @@
 """How a kernel is chosen and launched: `impl` is "auto", "kernel" or "reference"."""
+import os
 from pathlib import Path
 
 from runtime.backend import jt
 
 FOLDER = Path(__file__).resolve().parent
+PLAIN = os.environ.get("IIDM_KERNELS") == "reference"   # for comparing: plain Jittor wherever nothing else is asked for
 
 
-def include(name):
-    """The C++ line that includes NAME.cuh; quoted, so that Jittor rebuilds the operator when the file changes."""
-    return f'#include "{FOLDER / name}.cuh"\n'
+def include(*names):
+    """The C++ lines that include NAME.cuh; quoted, so that Jittor rebuilds the operator when a file changes."""
+    return "".join(f'#include "{FOLDER / name}.cuh"\n' for name in names)
+
+
+def gpu():
+    """Whether operators are made for the GPU."""
+    return bool(jt.flags.use_cuda)
 
 
 def choose(impl, cuda=False, gradient=True):
@@ -16,9 +23,35 @@ def choose(impl, cuda=False, gradient=True):
     takes it within jt.no_grad() only. A kernel asked for by name never falls back: ValueError where it cannot run."""
     if impl not in ("auto", "kernel", "reference"):
         raise ValueError(f"impl is {impl!r}, expected auto, kernel or reference")
-    runs = cuda or not jt.flags.use_cuda
+    runs = cuda or not gpu()
     if impl == "kernel" and not runs:
-        raise ValueError("impl is 'kernel', but this kernel has no CUDA version; expected auto or reference on a GPU")
-    if impl == "auto" and not gradient and not jt.flags.no_grad:
+        raise ValueError("impl is 'kernel', but it has no CUDA version for these sizes; expected auto or reference on a GPU")
+    if impl == "auto" and (not gradient and not jt.flags.no_grad or PLAIN):
         return False
     return impl != "reference" and runs
+
+
+def code(shapes, dtypes, inputs, header, cpu, cuda, data=None):
+    """One operator of a kernel: Jittor's jt.code with several outputs, its source for either processor."""
+    return jt.code(shapes, dtypes, inputs, cpu_header=header, cpu_src=cpu, cuda_header=header, cuda_src=cuda,
+                   data=data or {})
+
+
+def code_in_place(inputs, outputs, header, cpu, cuda, data=None):
+    """The same where the outputs are some of the inputs: each result lies where its input lay."""
+    return jt.code(inputs, outputs, cpu_header=header, cpu_src=cpu, cuda_header=header, cuda_src=cuda, data=data or {})
+
+
+def cast(array, dtype):
+    """array as numbers of a type: itself where it has them."""
+    return array if str(array.dtype) == str(dtype) else array.cast(str(dtype))
+
+
+def stored(array):
+    """The type in which a kernel reads and writes an array like this: on a CPU always float32, to which it is widened."""
+    return str(array.dtype) if gpu() else "float32"
+
+
+def or_null(present, pointer):
+    """A pointer to floats as C++ text, or the null one."""
+    return pointer if present else "(float*)nullptr"

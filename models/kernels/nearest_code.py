@@ -1,18 +1,22 @@
 """Nearest codebook row per latent vector (van den Oord et al. 2017, VQ-VAE, Eq. 1).
 
 The plain way stores an (N, K) table of distances, 403 MB for one 512x384 image and 8,192 codes; the kernel keeps one
-running minimum per row. benchmarks/kernels.py measures both.
+running minimum per row. benchmarks/kernels.py measures both on a CPU. The CUDA version, for codes of up to 8 numbers, is
+compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.launch import choose, include
+from models.kernels.launch import cast, choose, code, include
 from runtime.backend import jt
+
+WIDEST = 8  # numbers of a code, on a GPU
 
 
 def nearest_code(z, codebook, impl="auto"):
-    """z (N, D), codebook (K, D), float32 -> index (N,), int32. No gradient. Raises ValueError on other shapes."""
+    """z (N, D), codebook (K, D) -> index (N,), int32, computed in float32. No gradient. Raises ValueError on other shapes."""
     if len(z.shape) != 2 or len(codebook.shape) != 2 or z.shape[1] != codebook.shape[1]:
         raise ValueError(f"nearest_code: expected z (N, D) and codebook (K, D), "
                          f"got {tuple(z.shape)} and {tuple(codebook.shape)}")
-    return (nearest_code_kernel if choose(impl) else nearest_code_reference)(z, codebook)
+    run = nearest_code_kernel if choose(impl, cuda=z.shape[1] <= WIDEST) else nearest_code_reference
+    return run(cast(z, "float32"), cast(codebook, "float32"))
 
 
 def nearest_code_reference(z, codebook, chunk=1024):
@@ -22,6 +26,7 @@ def nearest_code_reference(z, codebook, chunk=1024):
 
 
 def nearest_code_kernel(z, codebook):
-    """The same by the kernel in nearest_code.cuh."""
-    return jt.code([z.shape[0]], "int32", [z, codebook], cpu_header=include("nearest_code"),
-                   cpu_src="iidm::nearest_code_cpu(in0_p, in1_p, out0_p, in0_shape0, in1_shape0, in0_shape1);")
+    """The same by the kernels in nearest_code.cuh."""
+    arguments = "in0_p, in1_p, out0_p, in0_shape0, in1_shape0, in0_shape1"
+    return code([[z.shape[0]]], ["int32"], [z, codebook], include("device", "nearest_code"),
+                cpu=f"iidm::nearest_code_cpu({arguments});", cuda=f"iidm::nearest_code_cuda({arguments});")[0]

@@ -5,8 +5,10 @@
 // Rows b < masks of x take gamma and beta from their mask's maps (B, 2C, H, W); the rows after them are the same pictures
 // without a mask: there both are constant but for the image's border, which saw fewer pixels of the padded convolution.
 // Their (2C, h, w) values, h = min(H, 3), are those of a picture so small: first, middle and last row and column.
+// Of the GPU's part: compiled for sm_80 and sm_90 and played on a CPU (tests/play.h), not yet run on a GPU. Its kernel takes
+// 64 registers and 0.4 KB of shared memory; of 16-bit maps that are no multiple of 16 bytes it spills 4 bytes.
 #pragma once
-#ifndef IIDM_NORM_MODULATE    // Jittor finds no include of an include: norm_branches.py names both
+#ifndef IIDM_NORM_MODULATE    // Jittor finds no include of an include: norm_branches.py names all
 #include <norm_modulate.cuh>
 #endif
 
@@ -33,12 +35,12 @@ inline void norm_branches_cpu(const NormBranches& p, const float* x, const float
             const int64_t c = first + j;
             const float* __restrict__ in = group + j * n;
             float* __restrict__ out = y + (b * p.channels + c) * n;
-            const float s = scale ? 1.0f + scale[b * p.channels + c] : 1.0f, t = shift ? shift[b * p.channels + c] : 0.0f;
+            const int64_t at = b * p.channels + c;
+            const Row all = {m.mean, m.rstd, scale ? 1.0f + scale[at] : 1.0f, shift ? shift[at] : 0.0f};
             if (b < p.masks) {
                 const float* __restrict__ gamma = maps + (b * 2 * p.channels + c) * n;
                 const float* __restrict__ beta = gamma + p.channels * n;
-                for (int64_t i = 0; i < n; ++i)
-                    out[i] = silu(((in[i] - m.mean) * m.rstd * (1.0f + gamma[i]) + beta[i]) * s + t);
+                for (int64_t i = 0; i < n; ++i) out[i] = silu(modulate(all, in[i], 1.0f + gamma[i], beta[i]));
                 continue;
             }
             for (int64_t r = 0; r < p.height; ++r) {
@@ -47,7 +49,7 @@ inline void norm_branches_cpu(const NormBranches& p, const float* x, const float
                 const float* __restrict__ row = in + r * p.width;
                 float* __restrict__ to = out + r * p.width;
                 const auto value = [=](int64_t i, int64_t at) {
-                    return silu(((row[i] - m.mean) * m.rstd * (1.0f + gamma[at]) + beta[at]) * s + t);
+                    return silu(modulate(all, row[i], 1.0f + gamma[at], beta[at]));
                 };
                 to[0] = value(0, 0);
                 for (int64_t i = 1; i + 1 < p.width; ++i) to[i] = value(i, 1);
@@ -57,4 +59,42 @@ inline void norm_branches_cpu(const NormBranches& p, const float* x, const float
     }
 }
 
+#ifdef IIDM_GPU
+
+// Where norm_apply of norm_modulate.cuh finds 1 + gamma and beta.
+template <class T>
+struct Branches {
+    const T *maps, *empty;
+    int masks, channels, height, width;
+    bool in_packs() const { return aligned(maps); }
+    template <int V>
+    __device__ void at(int sample, int c, int i, float (&a)[V], float (&b)[V]) const {
+        if (sample < masks) {
+            const int64_t pixels = int64_t(height) * width, from = (int64_t(sample) * 2 * channels + c) * pixels + i;
+            load(maps + from, a);
+            load(maps + from + channels * pixels, b);
+#pragma unroll
+            for (int v = 0; v < V; ++v) a[v] += 1.0f;
+            return;
+        }
+        const int h = height < 3 ? height : 3, w = width < 3 ? width : 3;
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            const int at = int(small_index((i + v) / width, height) * w + small_index((i + v) % width, width));
+            a[v] = 1.0f + to_float(empty[c * h * w + at]);
+            b[v] = to_float(empty[(channels + c) * h * w + at]);
+        }
+    }
+};
+
+// chunks: scratch (B * G, chunks of a group, 2).
+template <class T>
+inline void norm_branches_cuda(const NormBranches& p, const T* x, const T* maps, const T* empty, const float* scale,
+                               const float* shift, float* chunks, T* y) {
+    const Branches<T> branches = {maps, empty, int(p.masks), int(p.channels), int(p.height), int(p.width)};
+    norm_modulate_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps}, branches, x, scale, shift,
+                       chunks, y, static_cast<float*>(nullptr));
+}
+
+#endif
 }  // namespace iidm

@@ -5,15 +5,16 @@
 For the two branches of classifier-free guidance in one batch: the first rows of x are pictures with their masks, the rows
 after them the same pictures without. Why a kernel: the branch without a mask needs nine values a channel, not maps of x's
 size that would be read from memory at every step; and no array is put together of the two. benchmarks/guided_step.py
-measures what it is for.
+measures what it is for. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.launch import choose, include
-from models.kernels.norm_modulate import norm_modulate_reference
+from models.kernels.launch import cast, choose, code, include, or_null, stored
+from models.kernels.norm_modulate import chunks, norm_modulate_reference
 from runtime.backend import jt
 
 
 def norm_branches(x, maps, empty, groups, eps=1e-5, scale=None, shift=None, impl="auto"):
-    """x (B or 2B, C, H, W) -> y like x; all float32. Raises ValueError on other shapes.
+    """x (B or 2B, C, H, W) -> y like x, float32 or 16-bit. Raises ValueError on other
+    shapes.
 
     maps (B, 2C, H, W): gamma, then beta, of B masks; empty (2C, min(H, 3), min(W, 3)): the same of no mask, for the rows from B
     on; scale, shift: a row (C,) for each of x, or None.
@@ -30,17 +31,26 @@ def norm_branches(x, maps, empty, groups, eps=1e-5, scale=None, shift=None, impl
         raise ValueError(f"norm_branches: expected scale and shift {(batch, channels)}, both or neither, got "
                          f"{scale if scale is None else tuple(scale.shape)} and "
                          f"{shift if shift is None else tuple(shift.shape)}")
-    if not choose(impl):
-        return norm_branches_reference(x, maps, empty, groups, eps, scale, shift)
-    arrays = [x, maps, empty] + ([scale, shift] if scale is not None else [])
-    times = "in3_p, in4_p" if scale is not None else "(const float*)nullptr, (const float*)nullptr"
-    return jt.code(x.shape, "float32", arrays, cpu_header=HEADER, data={"groups": groups, "eps": eps},
-                   cpu_src=f"iidm::norm_branches_cpu(iidm_branches(in0, in1, data), in0_p, in1_p, in2_p, {times}, out0_p);")
+    run = norm_branches_kernel if choose(impl, cuda=True) else norm_branches_reference
+    return run(x, maps, empty, groups, eps, scale, shift)
+
+
+def norm_branches_kernel(x, maps, empty, groups, eps=1e-5, scale=None, shift=None):
+    """The same by the kernel in norm_branches.cuh; maps are read as numbers of x's type, scale and shift as float32."""
+    arrays = [cast(array, stored(x)) for array in (x, maps, empty)]
+    arrays += [cast(row, "float32") for row in (scale, shift) if row is not None]
+    arguments = ", ".join(["iidm_branches(in0, in1, data)", "in0_p, in1_p, in2_p",
+                           or_null(scale is not None, "in3_p"), or_null(scale is not None, "in4_p")])
+    y, _ = code([x.shape, [x.shape[0] * groups, chunks(x, groups), 2]], [stored(x), "float32"], arrays, HEADER,
+                cpu=f"iidm::norm_branches_cpu({arguments}, out0_p);",
+                cuda=f"iidm::norm_branches_cuda({arguments}, out1_p, out0_p);", data={"groups": groups, "eps": eps})
+    return cast(y, x.dtype)
 
 
 def norm_branches_reference(x, maps, empty, groups, eps=1e-5, scale=None, shift=None):
     """The right answer: the maps of no mask in full, beside the others."""
     batch, channels, height, width = x.shape
+    maps, empty = cast(maps, "float32"), cast(empty, "float32")
     if batch > maps.shape[0]:
         rows, columns = ([small_index(i, n) for i in range(n)] for n in (height, width))
         full = empty[:, rows][:, :, columns].unsqueeze(0)                               # (1, 2C, H, W)
@@ -53,7 +63,7 @@ def small_index(i, n):
     return 0 if i == 0 else min(n, 3) - 1 if i == n - 1 else 1
 
 
-HEADER = include("norm_modulate") + include("norm_branches") + """
+HEADER = include("device", "moments", "norm_modulate", "norm_branches") + """
 #define iidm_branches(x, maps, data) iidm::NormBranches{x->shape[0], maps->shape[0], x->shape[1], x->shape[2], x->shape[3], \\
     int64_t(data["groups"]), float(data["eps"])}
 """

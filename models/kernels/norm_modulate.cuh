@@ -5,17 +5,14 @@
 //   v     = u * (1 + scale[b, c]) + shift[b, c]      the timestep's scale and shift, where there is one
 //   y     = silu(v) or v
 //
-// The element-wise arithmetic is shared between the processors; a group of one sample is one piece of work for one
-// thread, so that results depend neither on the number of threads nor on the batch.
+// The element-wise arithmetic is shared between the processors. On the CPU a group of one sample is one piece of work for
+// one thread, so that results depend neither on the number of threads nor on the batch; on a GPU chunks are of fixed size.
+// Of the GPU's part: compiled for sm_80 and sm_90 and played on a CPU (tests/play.h), not yet run on a GPU. The largest of
+// its kernels takes 64 registers and 0.6 KB of shared memory; none spills.
 #pragma once
 #define IIDM_NORM_MODULATE
-#include <cmath>
-#include <cstdint>
-
-#ifdef __CUDACC__
-#define IIDM_HD __host__ __device__ inline
-#else
-#define IIDM_HD inline
+#ifndef IIDM_MOMENTS         // Jittor finds no include of an include: norm_modulate.py names all
+#include <moments.cuh>
 #endif
 
 namespace iidm {
@@ -33,31 +30,28 @@ struct NormModulate {
     bool maps, act;
     float eps;
     int64_t width() const { return channels / groups; }  // channels of a group
+    int64_t size() const { return width() * pixels; }    // values of a group
 };
 
-// Sums run over blocks in float and over blocks' sums in double: exact enough for any image, and vectorised.
-constexpr int64_t kBlock = 2048;
+// What is the same for all of a channel: s = 1 + scale, t = shift.
+struct Row { float mean, rstd, s, t; };
 
-template <class F>
-inline double block_sum(int64_t n, F term) {
-    double total = 0;
-    for (int64_t start = 0; start < n; start += kBlock) {
-        const int64_t end = start + kBlock < n ? start + kBlock : n;
-        float sum = 0;
-        for (int64_t i = start; i < end; ++i) sum += term(i);
-        total += sum;
-    }
-    return total;
+IIDM_HD float modulate(const Row& r, float x, float a, float b) { return ((x - r.mean) * r.rstd * a + b) * r.s + r.t; }
+
+struct Slopes { float x_hat, u, v, du; };  // x_hat and u again; v, du: dL/dv, dL/du
+
+IIDM_HD Slopes slopes(const Row& r, float x, float a, float b, float dy, bool act) {
+    const float x_hat = (x - r.mean) * r.rstd, u = x_hat * a + b;
+    const float dv = act ? dy * silu_slope(u * r.s + r.t) : dy;
+    return {x_hat, u, dv, dv * r.s};
 }
 
-struct Moments { float mean, rstd; };
-
-// Of a group's n values, in two passes.
-inline Moments moments(const float* x, int64_t n, float eps) {
-    const float mean = float(block_sum(n, [=](int64_t i) { return x[i]; }) / double(n));
-    const double square = block_sum(n, [=](int64_t i) { float d = x[i] - mean; return d * d; });
-    return {mean, float(1.0 / std::sqrt(square / double(n) + double(eps)))};
+// dL/dx; m, m_x_hat: the group's means of dL/d x_hat and of dL/d x_hat * x_hat.
+IIDM_HD float slope_x(const Row& r, float d_x_hat, float x_hat, float m, float m_x_hat) {
+    return r.rstd * (d_x_hat - m - x_hat * m_x_hat);
 }
+
+// ---------------------------------------------------------------------------------------------------- CPU
 
 // Writes y and, for the backward pass, stats (B, G, 2) = mean, rstd.
 inline void norm_modulate_cpu(const NormModulate& p, const float* x, const float* gamma, const float* beta,
@@ -66,30 +60,27 @@ inline void norm_modulate_cpu(const NormModulate& p, const float* x, const float
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
         const int64_t b = job / p.groups, first = (job % p.groups) * width;
-        const float* group = x + (b * p.channels + first) * n;
-        const Moments m = moments(group, width * n, p.eps);
-        const float mean = m.mean, rstd = m.rstd;
-        stats[2 * job] = mean;
-        stats[2 * job + 1] = rstd;
+        const Moments m = moments(x + (b * p.channels + first) * n, width * n, p.eps);
+        stats[2 * job] = m.mean;
+        stats[2 * job + 1] = m.rstd;
         for (int64_t j = 0; j < width; ++j) {
-            const int64_t c = first + j, row = (b * p.channels + c) * n;
+            const int64_t c = first + j, at = b * p.channels + c, row = at * n;
             const float* __restrict__ in = x + row;
             float* __restrict__ out = y + row;
-            const float s = scale ? 1.0f + scale[b * p.channels + c] : 1.0f;
-            const float t = shift ? shift[b * p.channels + c] : 0.0f;
+            const Row r = {m.mean, m.rstd, scale ? 1.0f + scale[at] : 1.0f, shift ? shift[at] : 0.0f};
             if (p.maps) {
                 const float* __restrict__ g = gamma + row;
                 const float* __restrict__ h = beta + row;
                 if (p.act)
-                    for (int64_t i = 0; i < n; ++i) out[i] = silu(((in[i] - mean) * rstd * (1.0f + g[i]) + h[i]) * s + t);
+                    for (int64_t i = 0; i < n; ++i) out[i] = silu(modulate(r, in[i], 1.0f + g[i], h[i]));
                 else
-                    for (int64_t i = 0; i < n; ++i) out[i] = ((in[i] - mean) * rstd * (1.0f + g[i]) + h[i]) * s + t;
+                    for (int64_t i = 0; i < n; ++i) out[i] = modulate(r, in[i], 1.0f + g[i], h[i]);
             } else {
                 const float a = gamma[c], h = beta[c];
                 if (p.act)
-                    for (int64_t i = 0; i < n; ++i) out[i] = silu(((in[i] - mean) * rstd * a + h) * s + t);
+                    for (int64_t i = 0; i < n; ++i) out[i] = silu(modulate(r, in[i], a, h));
                 else
-                    for (int64_t i = 0; i < n; ++i) out[i] = ((in[i] - mean) * rstd * a + h) * s + t;
+                    for (int64_t i = 0; i < n; ++i) out[i] = modulate(r, in[i], a, h);
             }
         }
     }
@@ -103,7 +94,7 @@ inline void norm_modulate_grad_cpu(const NormModulate& p, const float* dy, const
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
         const int64_t b = job / p.groups, first = (job % p.groups) * width;
-        const float mean = stats[2 * job], rstd = stats[2 * job + 1];
+        Row r = {stats[2 * job], stats[2 * job + 1], 1.0f, 0.0f};
         double sum = 0, sum_x_hat = 0;  // of d x_hat and of d x_hat * x_hat over the group
         for (int64_t j = 0; j < width; ++j) {
             const int64_t c = first + j, at = b * p.channels + c, row = at * n;
@@ -114,29 +105,28 @@ inline void norm_modulate_grad_cpu(const NormModulate& p, const float* dy, const
             float* __restrict__ d_in = dx + row;  // holds d x_hat until the group's sums are known
             float* __restrict__ d_g = p.maps ? dgamma + row : nullptr;
             float* __restrict__ d_h = p.maps ? dbeta + row : nullptr;
-            const float s = scale ? 1.0f + scale[at] : 1.0f, t = shift ? shift[at] : 0.0f;
+            if (scale) { r.s = 1.0f + scale[at]; r.t = shift[at]; }
             double total_u = 0, total_v = 0, total_gamma = 0;
             for (int64_t start = 0; start < n; start += kBlock) {
                 const int64_t end = start + kBlock < n ? start + kBlock : n;
                 float block_u = 0, block_v = 0, block_gamma = 0, block_x = 0, block_xx = 0;
                 if (p.maps) {
                     for (int64_t i = start; i < end; ++i) {
-                        const float x_hat = (in[i] - mean) * rstd, a = 1.0f + g[i], u = x_hat * a + h[i];
-                        const float dv = p.act ? d_out[i] * silu_slope(u * s + t) : d_out[i], du = dv * s;
-                        d_in[i] = du * a;
-                        d_g[i] = du * x_hat;
-                        d_h[i] = du;
-                        block_u += dv * u; block_v += dv;
-                        block_x += du * a; block_xx += du * a * x_hat;
+                        const float a = 1.0f + g[i];
+                        const Slopes d = slopes(r, in[i], a, h[i], d_out[i], p.act);
+                        d_in[i] = d.du * a;
+                        d_g[i] = d.du * d.x_hat;
+                        d_h[i] = d.du;
+                        block_u += d.v * d.u; block_v += d.v;
+                        block_x += d.du * a; block_xx += d.du * a * d.x_hat;
                     }
                 } else {
                     const float a = g[0], offset = h[0];
                     for (int64_t i = start; i < end; ++i) {
-                        const float x_hat = (in[i] - mean) * rstd, u = x_hat * a + offset;
-                        const float dv = p.act ? d_out[i] * silu_slope(u * s + t) : d_out[i], du = dv * s;
-                        d_in[i] = du * a;
-                        block_u += dv * u; block_v += dv; block_gamma += du * x_hat;
-                        block_x += du * a; block_xx += du * a * x_hat;
+                        const Slopes d = slopes(r, in[i], a, offset, d_out[i], p.act);
+                        d_in[i] = d.du * a;
+                        block_u += d.v * d.u; block_v += d.v; block_gamma += d.du * d.x_hat;
+                        block_x += d.du * a; block_xx += d.du * a * d.x_hat;
                     }
                 }
                 total_u += block_u; total_v += block_v; total_gamma += block_gamma;
@@ -144,7 +134,7 @@ inline void norm_modulate_grad_cpu(const NormModulate& p, const float* dy, const
             }
             if (!p.maps) {
                 dgamma[at] = float(total_gamma);
-                dbeta[at] = float(total_v * double(s));
+                dbeta[at] = float(total_v * double(r.s));
             }
             dscale[at] = float(total_u);
             dshift[at] = float(total_v);
@@ -152,8 +142,213 @@ inline void norm_modulate_grad_cpu(const NormModulate& p, const float* dy, const
         const float m = float(sum / double(width * n)), m_x_hat = float(sum_x_hat / double(width * n));
         const float* __restrict__ in = x + (b * p.channels + first) * n;
         float* __restrict__ d_in = dx + (b * p.channels + first) * n;
-        for (int64_t i = 0; i < width * n; ++i) d_in[i] = rstd * (d_in[i] - m - (in[i] - mean) * rstd * m_x_hat);
+        for (int64_t i = 0; i < width * n; ++i) d_in[i] = slope_x(r, d_in[i], (in[i] - r.mean) * r.rstd, m, m_x_hat);
     }
 }
 
+// ---------------------------------------------------------------------------------------------------- GPU
+
+#ifdef IIDM_GPU
+
+// Where a and b of u = x_hat * a + b come from: V neighbouring pixels from i on, of channel c of sample b.
+struct Affine {
+    const float *gamma, *beta;
+    bool in_packs() const { return true; }
+    template <int V>
+    __device__ void at(int, int c, int, float (&a)[V], float (&b)[V]) const {
+#pragma unroll
+        for (int v = 0; v < V; ++v) { a[v] = gamma[c]; b[v] = beta[c]; }
+    }
+};
+
+template <class T>
+struct Maps {
+    const T *gamma, *beta;
+    int channels, pixels;
+    bool in_packs() const { return aligned(gamma, beta); }
+    template <int V>
+    __device__ void at(int sample, int c, int i, float (&a)[V], float (&b)[V]) const {
+        const int64_t from = (int64_t(sample) * channels + c) * pixels + i;
+        load(gamma + from, a);
+        load(beta + from, b);
+#pragma unroll
+        for (int v = 0; v < V; ++v) a[v] += 1.0f;
+    }
+};
+
+// What the kernels know of the shapes.
+struct Launch {
+    int channels, pixels, groups, width, n, parts, row_parts;  // n: values of a group; parts: its chunks; a channel's chunks
+    float eps;
+    bool act;
+};
+
+inline Launch launch_of(const NormModulate& p) {
+    const int n = int(p.size());
+    return {int(p.channels), int(p.pixels), int(p.groups), int(p.width()), n, int(ceil_div(n, kChunk)),
+            int(ceil_div(p.pixels, kChunk)), p.eps, p.act};
+}
+
+__device__ inline Row row_of(const Moments& m, const float* scale, const float* shift, int64_t at) {
+    return {m.mean, m.rstd, scale ? 1.0f + scale[at] : 1.0f, shift ? shift[at] : 0.0f};
+}
+
+// One block for a chunk of a group. chunks: of part_moments, where there are several; stats (B, G, 2) or null.
+template <class T, int V, class M>
+__global__ void __launch_bounds__(kThreads) norm_apply(Launch p, M modulation, const T* x, const float* scale,
+                                                       const float* shift, const float* chunks, T* y, float* stats) {
+    const int job = blockIdx.x / p.parts, part = blockIdx.x % p.parts, sample = job / p.groups;
+    const T* group = x + int64_t(job) * p.n;
+    const Moments m = group_moments<V>(group, chunks + 2 * int64_t(job) * p.parts, p.n, p.parts, p.eps);
+    if (stats && part == 0 && threadIdx.x == 0) {
+        stats[2 * job] = m.mean;
+        stats[2 * job + 1] = m.rstd;
+    }
+    for_chunk<V>(p.n, part, [&](int i, int) {
+        const int c = job % p.groups * p.width + i / p.pixels;
+        const Row r = row_of(m, scale, shift, int64_t(sample) * p.channels + c);
+        float in[V], a[V], b[V], out[V];
+        load(group + i, in);
+        modulation.at(sample, c, i % p.pixels, a, b);
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            out[v] = modulate(r, in[v], a[v], b[v]);
+            if (p.act) out[v] = silu(out[v]);
+        }
+        store(out, y + int64_t(job) * p.n + i);
+    });
+}
+
+constexpr int kSums = 5;  // over a chunk of a channel: of dv * u, dv, d x_hat, d x_hat * x_hat and du * x_hat
+
+// One block for a chunk of a channel of a sample. sums (B * C, row_parts, 5); dgamma, dbeta: maps or null.
+template <class T, int V, class M>
+__global__ void __launch_bounds__(kThreads) norm_sums(Launch p, M modulation, const T* x, const float* scale,
+                                                      const float* shift, const float* stats, const T* dy, float* sums,
+                                                      T* dgamma, T* dbeta) {
+    const int64_t at = blockIdx.x / p.row_parts, row = at * p.pixels;
+    const int part = blockIdx.x % p.row_parts, sample = int(at / p.channels), c = int(at % p.channels);
+    const int64_t job = int64_t(sample) * p.groups + c / p.width;
+    const Row r = row_of({stats[2 * job], stats[2 * job + 1]}, scale, shift, at);
+    const int end = part * kChunk + chunk_size(p.pixels, part);
+    float sum[kSums] = {0, 0, 0, 0, 0};
+    for (int i = part * kChunk + int(threadIdx.x) * V; i < end; i += int(blockDim.x) * V) {
+        float in[V], a[V], b[V], d_out[V], d_a[V], d_b[V];
+        load(x + row + i, in);
+        load(dy + row + i, d_out);
+        modulation.at(sample, c, i, a, b);
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            const Slopes d = slopes(r, in[v], a[v], b[v], d_out[v], p.act);
+            d_a[v] = d.du * d.x_hat;
+            d_b[v] = d.du;
+            sum[0] += d.v * d.u;
+            sum[1] += d.v;
+            sum[2] += d.du * a[v];
+            sum[3] += d.du * a[v] * d.x_hat;
+            sum[4] += d_a[v];
+        }
+        if (dgamma) {
+            store(d_a, dgamma + row + i);
+            store(d_b, dbeta + row + i);
+        }
+    }
+    block_sum(sum);
+    if (threadIdx.x == 0)
+        for (int i = 0; i < kSums; ++i) sums[kSums * int64_t(blockIdx.x) + i] = sum[i];
+}
+
+// One block for a chunk of a group. dgamma, dbeta: (B, C), or null for maps; dscale, dshift (B, C).
+template <class T, int V, class M>
+__global__ void __launch_bounds__(kThreads) norm_slopes(Launch p, M modulation, const T* x, const float* scale,
+                                                        const float* shift, const float* stats, const T* dy,
+                                                        const float* sums, T* dx, float* dgamma, float* dbeta,
+                                                        float* dscale, float* dshift) {
+    const int job = blockIdx.x / p.parts, part = blockIdx.x % p.parts, sample = job / p.groups;
+    const int64_t first = int64_t(job) * p.width;  // the group's first channel, counted through the batch
+    const Moments moments = {stats[2 * job], stats[2 * job + 1]};
+    const float* own = sums + first * p.row_parts * kSums;
+    float m = 0, m_x_hat = 0;
+    for (int i = threadIdx.x % 32; i < p.width * p.row_parts; i += 32) {
+        m += own[kSums * i + 2];
+        m_x_hat += own[kSums * i + 3];
+    }
+    m = warp_sum(m) / float(p.n);
+    m_x_hat = warp_sum(m_x_hat) / float(p.n);
+    for_chunk<V>(p.n, part, [&](int i, int) {
+        const int j = i / p.pixels;
+        const Row r = row_of(moments, scale, shift, first + j);
+        float in[V], a[V], b[V], d[V];
+        load(x + int64_t(job) * p.n + i, in);
+        load(dy + int64_t(job) * p.n + i, d);
+        modulation.at(sample, job % p.groups * p.width + j, i % p.pixels, a, b);
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            const Slopes s = slopes(r, in[v], a[v], b[v], d[v], p.act);
+            d[v] = slope_x(r, s.du * a[v], s.x_hat, m, m_x_hat);
+        }
+        store(d, dx + int64_t(job) * p.n + i);
+    });
+    if (part) return;
+    for (int j = threadIdx.x; j < p.width; j += kThreads) {
+        float u = 0, v = 0, gamma = 0;
+        for (int i = j * p.row_parts; i < (j + 1) * p.row_parts; ++i) {
+            u += own[kSums * i];
+            v += own[kSums * i + 1];
+            gamma += own[kSums * i + 4];
+        }
+        dscale[first + j] = u;
+        dshift[first + j] = v;
+        if (dgamma) {
+            dgamma[first + j] = gamma;
+            dbeta[first + j] = row_of(moments, scale, shift, first + j).s * v;
+        }
+    }
+}
+
+template <class T, int V, class M>
+inline void norm_modulate_launch(const NormModulate& shape, const M& modulation, const T* x, const float* scale,
+                                 const float* shift, float* chunks, T* y, float* stats) {
+    const Launch p = launch_of(shape);
+    const int64_t blocks = shape.batch * shape.groups * p.parts;
+    if (p.parts > 1) launch(part_moments<T, V>, blocks, kThreads, x, p.n, p.parts, chunks);
+    launch(norm_apply<T, V, M>, blocks, kThreads, p, modulation, x, scale, shift, chunks, y, stats);
+}
+
+// chunks: scratch (B * G, chunks of a group, 2); stats (B, G, 2) or null.
+template <class T, class M>
+inline void norm_modulate_cuda(const NormModulate& p, const M& modulation, const T* x, const float* scale,
+                               const float* shift, float* chunks, T* y, float* stats) {
+    if (p.pixels % wide<T>() == 0 && aligned(x, y) && modulation.in_packs())
+        norm_modulate_launch<T, wide<T>()>(p, modulation, x, scale, shift, chunks, y, stats);
+    else
+        norm_modulate_launch<T, 1>(p, modulation, x, scale, shift, chunks, y, stats);
+}
+
+template <class T, int V, class M>
+inline void norm_modulate_grad_launch(const NormModulate& shape, const M& modulation, const T* x, const float* scale,
+                                      const float* shift, const float* stats, const T* dy, float* sums, T* dx,
+                                      T* map_gamma, T* map_beta, float* dgamma, float* dbeta, float* dscale, float* dshift) {
+    const Launch p = launch_of(shape);
+    const int64_t of_row = ceil_div(p.pixels < kChunk ? p.pixels : kChunk, 32 * V) * 32;  // threads for a channel's chunk
+    launch(norm_sums<T, V, M>, shape.batch * shape.channels * p.row_parts, int(of_row < kThreads ? of_row : kThreads), p,
+           modulation, x, scale, shift, stats, dy, sums, map_gamma, map_beta);
+    launch(norm_slopes<T, V, M>, shape.batch * shape.groups * p.parts, kThreads, p, modulation, x, scale, shift, stats, dy,
+           static_cast<const float*>(sums), dx, dgamma, dbeta, dscale, dshift);
+}
+
+// sums: scratch (B * C, chunks of a channel, 5); dgamma, dbeta as maps or as sums (B, C), the other pair null.
+template <class T, class M>
+inline void norm_modulate_grad_cuda(const NormModulate& p, const M& modulation, const T* x, const float* scale,
+                                    const float* shift, const float* stats, const T* dy, float* sums, T* dx, T* map_gamma,
+                                    T* map_beta, float* dgamma, float* dbeta, float* dscale, float* dshift) {
+    if (p.pixels % wide<T>() == 0 && aligned(x, dy, dx, map_gamma, map_beta) && modulation.in_packs())
+        norm_modulate_grad_launch<T, wide<T>()>(p, modulation, x, scale, shift, stats, dy, sums, dx, map_gamma, map_beta,
+                                                dgamma, dbeta, dscale, dshift);
+    else
+        norm_modulate_grad_launch<T, 1>(p, modulation, x, scale, shift, stats, dy, sums, dx, map_gamma, map_beta, dgamma,
+                                        dbeta, dscale, dshift);
+}
+
+#endif
 }  // namespace iidm

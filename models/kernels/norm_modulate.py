@@ -5,14 +5,17 @@
 Why a kernel: Jittor's own normalisation computes E[x^2] - E[x]^2 in float32, which cancels, and written as separate
 operators the chain reads and writes the whole tensor about six times. Here it is read once from memory (a group stays in
 the second-level cache between the passes) and written once; the backward pass recomputes what it needs from x.
-benchmarks/kernels.py measures both.
+benchmarks/kernels.py measures both on a CPU. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.launch import choose, include
+from models.kernels.launch import cast, choose, code, include, or_null, stored
 from runtime.backend import jt
+
+CHUNK = 4096  # kChunk of moments.cuh: values of a group that one block of a GPU takes
 
 
 def norm_modulate(x, gamma, beta, groups, eps, scale=None, shift=None, act=True, impl="auto"):
-    """x (B, C, H, W) float32; gamma, beta (C,) or, for SPADE, (B, C, H, W); scale, shift (B, C) or None -> y like x.
+    """x (B, C, H, W) float32 or 16-bit; gamma, beta (C,) or, for SPADE, (B, C, H, W); scale, shift (B, C) or None -> y
+    like x, computed in float32.
 
     Differentiable in every array. Raises ValueError on other shapes.
     """
@@ -27,15 +30,22 @@ def norm_modulate(x, gamma, beta, groups, eps, scale=None, shift=None, act=True,
         raise ValueError(f"norm_modulate: expected scale and shift {(batch, channels)}, both or neither, got "
                          f"{scale if scale is None else tuple(scale.shape)} and "
                          f"{shift if shift is None else tuple(shift.shape)}")
-    if choose(impl):
-        settings = {"maps": int(maps), "act": int(act), "groups": groups, "eps": eps}
-        arrays = [x, gamma, beta] + ([scale, shift] if scale is not None else [])
-        return NormModulate(settings)(*arrays)
-    return norm_modulate_reference(x, gamma, beta, groups, eps, scale, shift, act)
+    run = norm_modulate_kernel if choose(impl, cuda=True) else norm_modulate_reference
+    return run(x, gamma, beta, groups, eps, scale, shift, act)
+
+
+def norm_modulate_kernel(x, gamma, beta, groups, eps, scale=None, shift=None, act=True):
+    """The same by the kernels in norm_modulate.cuh. Maps are read as numbers of x's type, weights and rows as float32."""
+    settings = {"maps": int(len(gamma.shape) == 4), "act": int(act), "groups": groups, "eps": eps}
+    modulation = stored(x) if settings["maps"] else "float32"
+    rows = [cast(row, "float32") for row in (scale, shift) if row is not None]
+    arrays = [cast(x, stored(x)), cast(gamma, modulation), cast(beta, modulation), *rows]
+    return cast(NormModulate(settings)(*arrays), x.dtype)
 
 
 def norm_modulate_reference(x, gamma, beta, groups, eps, scale=None, shift=None, act=True):
     """The right answer in plain Jittor; statistics in two passes, sums of row sums."""
+    dtype, (x, gamma, beta) = x.dtype, (cast(array, "float32") for array in (x, gamma, beta))
     batch, channels, height, width = x.shape
     h = x.reshape(batch, groups, channels // groups, height * width)
     h = h - mean(h)
@@ -45,8 +55,9 @@ def norm_modulate_reference(x, gamma, beta, groups, eps, scale=None, shift=None,
     else:
         h = h * gamma.reshape(1, channels, 1, 1) + beta.reshape(1, channels, 1, 1)
     if scale is not None:
-        h = h * (1 + scale.reshape(batch, channels, 1, 1)) + shift.reshape(batch, channels, 1, 1)
-    return h * jt.sigmoid(h) if act else h
+        scale, shift = (cast(row, "float32").reshape(batch, channels, 1, 1) for row in (scale, shift))
+        h = h * (1 + scale) + shift
+    return cast(h * jt.sigmoid(h) if act else h, dtype)
 
 
 def mean(h):
@@ -64,11 +75,13 @@ class NormModulate(jt.Function):
 
     def execute(self, *arrays):
         """arrays: x, gamma, beta and, where there is a timestep, scale, shift."""
-        x = arrays[0]
-        y, stats = jt.code(
-            [x.shape, [x.shape[0], self.settings["groups"], 2]], ["float32", "float32"], list(arrays),
-            cpu_header=HEADER,
-            cpu_src=f"iidm::norm_modulate_cpu(iidm_settings(in0, data), {pointers(arrays)}, out0_p, out1_p);",
+        x, groups = arrays[0], self.settings["groups"]
+        y, stats, _ = code(
+            [x.shape, [x.shape[0], groups, 2], [x.shape[0] * groups, chunks(x, groups), 2]],
+            [x.dtype, "float32", "float32"], list(arrays), HEADER,
+            cpu=f"iidm::norm_modulate_cpu({SETTINGS}, in0_p, in1_p, in2_p, {timestep(arrays)}, out0_p, out1_p);",
+            cuda=f"iidm::norm_modulate_cuda({SETTINGS}, {self.modulation()}, in0_p, {timestep(arrays)}, out2_p, out0_p, "
+                 "out1_p);",
             data=self.settings)
         self.saved = arrays, stats
         return y
@@ -76,26 +89,44 @@ class NormModulate(jt.Function):
     def grad(self, dy):
         """dL/dy (B, C, H, W) -> the gradients of execute's arrays."""
         (arrays, stats), self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
-        x, gamma = arrays[:2]
+        x, gamma, maps, n = arrays[0], arrays[1], self.settings["maps"], len(arrays)
         rows = [x.shape[0], x.shape[1]]
-        modulation = x.shape if len(gamma.shape) == 4 else rows
-        dx, dgamma, dbeta, dscale, dshift = jt.code(
-            [x.shape, modulation, modulation, rows, rows], ["float32"] * 5, [*arrays, dy, stats],
-            cpu_header=HEADER,
-            cpu_src=f"iidm::norm_modulate_grad_cpu(iidm_settings(in0, data), in{len(arrays)}_p, {pointers(arrays)}, "
-                    f"in{len(arrays) + 1}_p, out0_p, out1_p, out2_p, out3_p, out4_p);",
+        modulation = x.shape if maps else rows
+        sums = [rows[0] * rows[1], chunks(x, x.shape[1]), 5]
+        # As maps, or as sums of a sample.
+        none = ["(in0_type*)nullptr"] * 2, ["(float*)nullptr"] * 2
+        modulated = ", ".join(["out1_p", "out2_p", *none[1]] if maps else [*none[0], "out1_p", "out2_p"])
+        dx, dgamma, dbeta, dscale, dshift, _ = code(
+            [x.shape, modulation, modulation, rows, rows, sums],
+            [x.dtype, gamma.dtype, gamma.dtype, "float32", "float32", "float32"],
+            [*arrays, cast(dy, x.dtype), stats], HEADER,
+            cpu=f"iidm::norm_modulate_grad_cpu({SETTINGS}, in{n}_p, in0_p, in1_p, in2_p, {timestep(arrays)}, in{n + 1}_p, "
+                "out0_p, out1_p, out2_p, out3_p, out4_p);",
+            cuda=f"iidm::norm_modulate_grad_cuda({SETTINGS}, {self.modulation()}, in0_p, {timestep(arrays)}, in{n + 1}_p, "
+                 f"in{n}_p, out5_p, out0_p, {modulated}, out3_p, out4_p);",
             data=self.settings)
-        if len(gamma.shape) == 1:
+        if not maps:
             dgamma, dbeta = dgamma.sum(0), dbeta.sum(0)
-        return (dx, dgamma, dbeta, dscale, dshift)[:len(arrays)]
+        return (dx, dgamma, dbeta, dscale, dshift)[:n]
+
+    def modulation(self):
+        """Where the kernel finds gamma and beta, as C++ text."""
+        shape = "int(in0_shape1), int(in0_shape2 * in0_shape3)"
+        return f"iidm::Maps<in0_type>{{in1_p, in2_p, {shape}}}" if self.settings["maps"] else "iidm::Affine{in1_p, in2_p}"
 
 
-def pointers(arrays):
-    """C++ arguments x, gamma, beta, scale, shift for the first inputs of a code operator."""
-    return ", ".join(f"in{i}_p" if i < len(arrays) else "(const float*)nullptr" for i in range(5))
+def chunks(x, groups):
+    """The blocks of a GPU that share a group of one sample of x (B, C, H, W)."""
+    return -(-(x.shape[1] // groups * x.shape[2] * x.shape[3]) // CHUNK)
 
 
-HEADER = include("norm_modulate") + """
+def timestep(arrays):
+    """C++ arguments scale, shift of a code operator whose first inputs are the arrays."""
+    return ", ".join(or_null(len(arrays) > 3, f"in{i}_p") for i in (3, 4))
+
+
+HEADER = include("device", "moments", "norm_modulate") + """
 #define iidm_settings(x, data) iidm::NormModulate{x->shape[0], x->shape[1], x->shape[2] * x->shape[3], \\
     int64_t(data["groups"]), data["maps"] > 0, data["act"] > 0, float(data["eps"])}
 """
+SETTINGS = "iidm_settings(in0, data)"
