@@ -8,7 +8,7 @@
 """
 from pathlib import Path
 
-from configs.schema import config_dict, config_yaml
+from configs.schema import config_dict, config_from, config_yaml
 from ldm.training import Training, train
 from models.checkpoint import Header, open_checkpoint, read_header, write_checkpoint
 from models.layers import parameters_of
@@ -55,7 +55,8 @@ class Run:
                             "--set train.run=runs/OTHER starts another")
         # The number of steps shapes a cosine decay.
         free = FREE - {"steps"} if self.options.decay else FREE
-        old, new, problems = header.config, config_dict(self.config), []
+        # What the state's version did not know yet has its default.
+        old, new, problems = config_dict(config_from(header.config, whole=False)), config_dict(self.config), []
         if header.extra != self.extra:
             problems.append(f"{self.state}: was trained on latents of another autoencoder than {self.config.autoencoder.path}")
         for section, options in (*((name, new[name]) for name in SECTIONS[self.stage]),
