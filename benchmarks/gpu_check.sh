@@ -1,8 +1,10 @@
 #!/bin/sh
 # Everything a GPU can tell, in one command and one report: installs, builds Jittor's core for CUDA, runs every test on the GPU
-# (networks on both devices, compared), times the full-size networks at 512x384, and writes runs/gpu_check/report.md.
+# (networks on both devices, compared), times the full-size networks and every kernel, trains the full-size networks for a few
+# steps on synthetic 512x384 landscapes, paints 64 masks with the fast recipe, and writes runs/gpu_check/report.md.
 # Needs Python 3.9 to 3.12 with venv, g++, an NVIDIA driver, CUDA with cuDNN, and benchmarks/gpu_wheels/ or a network.
 # A second call goes on where the first stopped: what is done is marked in runs/gpu_check/done/. Remove that folder to begin anew.
+#   TORCH_PYTHON=... names a Python with PyTorch, to time our U-Net beside PyTorch's
 #   sh benchmarks/gpu_check.sh           PYTHON=python3.12 chooses the Python, LIMIT=540 ends each part after so many seconds
 set -u
 cd "$(dirname "$0")/.."
@@ -65,12 +67,22 @@ part forward "$python" -m benchmarks.unet_forward
 part train "$python" -m benchmarks.unet_forward --train
 part autoencoder "$python" -m benchmarks.gpu_autoencoder
 part kernels "$python" -m benchmarks.kernels
+part guided "$python" -m benchmarks.guided_step --full --batch 4
+part parts "$python" -m benchmarks.submission --full
+[ -z "${TORCH_PYTHON:-}" ] || part twin "$python" -m benchmarks.torch_twin --full --markdown --torch_python "$TORCH_PYTHON"
+part landscapes "$python" -m data.synthetic --output "$work/data" --train 128 --test 64 --width 512 --height 384
+part training "$python" train.py --input_path "$work/data/train" --config iidm --resume --set "train.run=$work/run" \
+    --set "data.cache=$work/latents" --set "autoencoder.path=$work/autoencoder.safetensors" \
+    --set train.autoencoder.steps=400 --set train.autoencoder.codebook_start=200 --set train.unet.steps=400 \
+    --set train.unet.save_every=200 --set train.unet.sample_every=400
+part painting "$python" test.py --input_path "$work/data/test" --img_path "$work/data/train" --config iidm_fast \
+    --checkpoint "$work/run/checkpoints/unet-00000400.safetensors" --output_path "$work/results"
 
 {
     echo "# GPU report"
     echo
     echo "Made by \`sh benchmarks/gpu_check.sh\` on $(date -u +%Y-%m-%d)."
-    for name in versions doctor build forward train autoencoder kernels; do
+    for name in versions doctor build forward train autoencoder kernels guided parts twin training painting; do
         printf '\n## %s\n\n%s\n\n```\n' "$name" "$(cat "$work/log/$name.status" 2>/dev/null || echo not run)"
         tail -n 60 "$work/log/$name" 2>/dev/null
         echo '```'
