@@ -4,7 +4,8 @@ Both get the same weights, drawn by a seed, and the same inputs through files; w
 take turns, ours and PyTorch's, and while one computes the other sleeps: both with the same number of threads, which wait
 only briefly awake (GOMP_SPINCOUNT=10000 unless it is set). PyTorch first tries its ways and goes on with the fastest:
 contiguous or channels_last memory; plain, torch.compile, and its modes; for guidance one batch of both branches or two calls;
-for bfloat16 autocast, with the weights cast at each use or beforehand. Ours is what test.py and train.py run.
+for bfloat16 autocast, with the weights cast at each use or beforehand; on a CPU with malloc told to keep freed memory. Ours is
+what test.py and train.py run. The first run of each, which compiles or makes what later ones share, is not timed.
 """
 import argparse
 import importlib.util
@@ -28,6 +29,8 @@ WHATS = ("forward", "guided", "train")
 DTYPES = ("float32", "bfloat16")
 MODES = ("eager", "compile", "freezing", "reduce-overhead", "max-autotune")
 DEFAULT_MODES = {"cpu": ["compile", "freezing"], "cuda": ["reduce-overhead", "max-autotune"]}
+# glibc gives freed memory back at once and takes it anew, which costs PyTorch's operators 5 % in page faults on a CPU.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2 ** 32), "MALLOC_TRIM_THRESHOLD_": str(2 ** 33)}
 # In float32. Guidance multiplies the forward's difference by up to 2 s - 1 = 6; losses: relative, of the first step.
 LARGEST = {"forward": 1e-4, "guided": 6e-4, "train": 1e-5}
 
@@ -151,9 +154,11 @@ class Bench:
             side.ask("draw", unet=self.job["unet"], seed=0, path=self.job["weights"])
         self.modes = ["eager"] + [mode for mode in args.modes or DEFAULT_MODES[self.about["device"]] if mode != "eager"]
 
-    def environ(self):
-        """What both processes are started with."""
-        return {"OMP_NUM_THREADS": str(self.args.threads), "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000")}
+    def environ(self, **more):
+        """What a process is started with; what the user has set stays."""
+        given = {"GOMP_SPINCOUNT": "10000", **more}
+        given = {name: os.environ.get(name, value) for name, value in given.items()}
+        return {"OMP_NUM_THREADS": str(self.args.threads), **given}
 
     def ours(self):
         """A process of ours."""
@@ -161,7 +166,7 @@ class Bench:
 
     def torch(self):
         """A process of PyTorch's."""
-        return Side("PyTorch", [self.args.torch_python, "-m", "benchmarks.twin_torch"], ROOT, self.environ())
+        return Side("PyTorch", [self.args.torch_python, "-m", "benchmarks.twin_torch"], ROOT, self.environ(**KEEP_MEMORY))
 
     def row(self, what, dtype):
         """One row, measured."""
@@ -189,7 +194,7 @@ class Bench:
         row = {"what": what, "device": self.about["device"], "dtype": dtype, "batch": self.args.batch,
                "ours_seconds": seconds[0], "torch_seconds": seconds[1], "ratio": seconds[0] / seconds[1],
                "ours_cpu_seconds": ours.median("cpu_seconds"), "torch_cpu_seconds": torch.median("cpu_seconds"),
-               "max_difference": first}
+               "ours_peak_gb": ours.peak, "torch_peak_gb": torch.peak, "max_difference": first}
         if what == "train":
             row["last_difference"] = last
         return {**row, "in_turns": not apart, "threads": self.args.threads, "load_average": load,
@@ -223,6 +228,11 @@ class Measured:
     def median(self, name):
         """Of all timed runs."""
         return statistics.median(run[name] for run in self.runs)
+
+    @property
+    def peak(self):
+        """Greatest resident memory of its process so far, GB (10^9 bytes); PyTorch's with all the ways it tried."""
+        return max(run["peak_gb"] for run in self.runs)
 
     def out(self, name):
         """The output of the first or last run."""

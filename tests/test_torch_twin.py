@@ -77,6 +77,7 @@ def test_the_two_take_turns_and_the_medians_are_compared(tmp_path):
     runs = [line for line in log if line.endswith("run")]
     assert runs[-6:] == ["ours run", "torch run"] * 3 and len(runs) == 8
     assert (row["ours_seconds"], row["torch_seconds"], row["ratio"]) == (2, 4, 0.5)
+    assert row["ours_peak_gb"] == row["torch_peak_gb"] == 1.0
     assert row["max_difference"] == 0.5 and row["in_turns"] and "last_difference" not in row
     assert torch_twin.markdown([row]).splitlines()[-1] == "| forward | float32 | 2 | 4 | 0.50 | 0.5 | eager, contiguous |"
 
