@@ -50,7 +50,6 @@ def parse(argv):
 def main(argv):
     args = parse(argv)
     import evaluate
-
     import test
     from configs.schema import config_dict, load_config
     from models.weights import open_weights
