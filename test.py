@@ -81,6 +81,8 @@ def main(argv):
     for name in ("spade_cache_gb", "autoencoder_gb"):
         sampling.pop(name)
     said, score = {"weights": hashes, "sampling": sampling}, None
+    if sampling.pop("precision") != "float32":  # what earlier manifests, which do not say, were made with
+        said["precision"] = config.sampling.precision
     if args.candidates > 1:
         score = scorer(args.select, args.segmenter)
         said["candidates"] = {"n": args.candidates, "select": args.select,

@@ -7,6 +7,7 @@ from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from ldm.training import Training
+from models.kernels.adamw_ema import adamw_ema
 from models.layers import initialise, parameters_of
 from models.prepared import PreparedUNet
 from models.unet import build_unet
@@ -54,7 +55,8 @@ class Ours:
 
     def train(self, model, z, z_0, eps, labels, job):
         """A training step, which returns its losses (B,)."""
-        training, schedule = Training(parameters_of(model), StageConfig(**job["train"])), make_schedule("linear", 1000)
+        training = Training(parameters_of(model), StageConfig(**job["train"]), adamw_ema)
+        schedule = make_schedule("linear", 1000)
 
         def step():
             loss = diffusion_loss(model, z_0, labels, np.array(job["t"]), eps, schedule)["loss"]

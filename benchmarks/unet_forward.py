@@ -13,6 +13,7 @@ from configs.schema import load_config
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from ldm.training import Training
+from models.kernels.adamw_ema import adamw_ema
 from models.layers import parameters_of
 from models.unet import build_unet
 from runtime.backend import jt
@@ -40,7 +41,7 @@ def main():
     result = {"parameters": sum(int(np.prod(p.shape)) for p in parameters.values()), "tensors": len(parameters), "gflop": gflop}
 
     if args.train:
-        schedule, training = make_schedule("linear", 1000), Training(parameters, config.train.unet)
+        schedule, training = make_schedule("linear", 1000), Training(parameters, config.train.unet, adamw_ema)
 
         def step():
             loss = diffusion_loss(model, jt.array(z), jt.array(labels), np.array([500]), jt.array(z), schedule)["loss"]

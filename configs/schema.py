@@ -10,6 +10,7 @@ import yaml
 from runtime.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent
+PRECISIONS = ["float32", "bfloat16", "float16", "auto"]
 
 
 class ConfigError(UserError):
@@ -152,12 +153,16 @@ class StageConfig:
 class TrainConfig:
     run: str = "runs/iidm"            # folder of logs, pictures and checkpoints
     seed: int = 0
+    precision: str = "float32"        # of the U-Net: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
     autoencoder: StageConfig = field(default_factory=lambda: StageConfig(steps=100000, batch_size=2, lr=7.2e-5,
                                                                                   crop=256))
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
     segmenter: StageConfig = field(default_factory=lambda: StageConfig(
         steps=40000, batch_size=8, lr=2.0e-4, warmup=500, decay=True, weight_decay=0.01, ema=0.999, save_every=2000,
         sample_every=2000))
+
+    def check(self):
+        one_of("train.precision", self.precision, PRECISIONS)
 
 
 @dataclass
@@ -215,6 +220,7 @@ class SamplingConfig:
         RoundConfig(steps=50, start=20, guidance=3.7)])
     colour_transfer: str = "cielab8"  # between rounds, Eq. (6): cielab8 | reinhard | none
     seed: int = 0
+    precision: str = "float32"        # of both networks: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
     batch_size: int = 4
     spade_cache_gb: float = 4.0       # GB of gamma and beta kept for the masks at hand; 0 = all computed again at every step
     autoencoder_gb: float = 2.0       # memory for images on their way through the autoencoder; at least one goes at a time
@@ -222,6 +228,7 @@ class SamplingConfig:
     jpeg_between_rounds: int = 0      # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
 
     def check(self):
+        one_of("sampling.precision", self.precision, PRECISIONS)
         one_of("sampling.colour_transfer", self.colour_transfer, ["cielab8", "reinhard", "none"])
         if not self.rounds:
             raise ConfigError("sampling.rounds is empty, expected at least one round")

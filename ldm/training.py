@@ -9,6 +9,7 @@ import numpy as np
 
 from ldm.adamw import AdamW, learning_rate
 from ldm.ema import EMA
+from ldm.loss_scale import LossScale
 from runtime.backend import jt
 from runtime.errors import RunError
 from runtime.log import bar
@@ -20,17 +21,25 @@ ADVICE = ("the checkpoints of earlier steps are as they were. A lower learning r
 
 
 class Training:
-    """What a step changes. parameters: {name: Var} of the network, config: a StageConfig."""
+    """What a step changes. parameters: {name: Var} of the network, config: a StageConfig, update: as for AdamW, scaled: whether
+    the loss is multiplied so that float16 gradients neither vanish nor overflow."""
 
-    def __init__(self, parameters, config):
+    def __init__(self, parameters, config, update, scaled=False):
         self.parameters, self.config, self.n = parameters, config, 0
-        self.optimizer = AdamW(parameters, weight_decay=config.weight_decay)
+        self.optimizer = AdamW(parameters, update, weight_decay=config.weight_decay)
         self.ema = EMA(parameters, config.ema)
+        self.scale = LossScale(scaled)
 
     def step(self, loss):
-        """One step down a scalar loss, and the average after it."""
-        self.optimizer.step(loss, learning_rate(self.n, self.config), self.ema)
+        """One step down a scalar loss, and the average after it; a step whose float16 gradients overflow moves nothing."""
+        rate = learning_rate(self.n, self.config)
         self.n += 1
+        if not self.scale.active:
+            self.optimizer.step(loss, rate, self.ema)
+        elif self.optimizer.step(loss, rate, self.ema, self.scale.value):
+            self.scale.passed()
+        else:
+            self.scale.overflowed(self.n)
         jt.sync_all()
 
     def set(self, name, array):
@@ -45,18 +54,21 @@ class Training:
                 raise RunError(f"the weights of {name} are not finite after step {self.n}; {ADVICE}")
 
     def tensors(self):
-        """All there is to save, {prefixed name: Var}: ema., raw., m., v."""
+        """All there is to save, {prefixed name: Var}: ema., raw., m., v. and, for float16, loss_scale."""
+        scale = {"loss_scale": jt.array(self.scale.state())} if self.scale.active else {}
         return {**{f"ema.{name}": var for name, var in self.ema.average.items()},
-                **{f"raw.{name}": var for name, var in self.parameters.items()}, **self.optimizer.state()}
+                **{f"raw.{name}": var for name, var in self.parameters.items()}, **self.optimizer.state(), **scale}
 
     def restore(self, tensors, n):
         """Goes on from tensors() as arrays and the number of steps taken."""
         part = lambda prefix: {name[len(prefix):]: a for name, a in tensors.items() if name.startswith(prefix)}
         for name, array in part("raw.").items():
             self.parameters[name].update(jt.array(array))
-        self.ema.load(part("ema."), n)
-        self.optimizer.load(tensors, n)
-        self.n = n
+        if self.scale.active:
+            self.scale.load(np.asarray(tensors["loss_scale"]))
+        self.n, moved = n, n - self.scale.skipped
+        self.ema.load(part("ema."), moved)
+        self.optimizer.load(tensors, moved)
 
 
 def train(training, batches, losses, log, save, draw, label):
@@ -77,6 +89,8 @@ def train(training, batches, losses, log, save, draw, label):
             saving = training.n % config.save_every == 0 or training.n == config.steps
             if saving or time.monotonic() - since > LOG_SECONDS or training.n == first + 1:
                 means = read(pending, training.n)
+                if training.scale.active:
+                    means.update(loss_scale=training.scale.value, skipped=training.scale.skipped)
                 log.write("train", stage=label, step=training.n, lr=learning_rate(training.n - 1, config), **means,
                           steps_per_second=len(pending) / (time.monotonic() - since))
                 progress.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)

@@ -1,6 +1,7 @@
 """Encoder and decoder of VQGAN and of latent diffusion's KL autoencoder (Esser et al. 2021; Rombach et al. 2022)."""
-from models.blocks import same, up
+from models.blocks import add, same, up
 from models.kernels.attention import attention
+from models.kernels.casting import cast
 from models.kernels.conv import conv2d
 from models.layers import GROUPS, Conv, GroupNorm, Slots
 from runtime.backend import jt, nn
@@ -19,7 +20,7 @@ class ResnetBlock(nn.Module):
 
     def execute(self, x):
         """x (B, Cin, H, W) -> (B, Cout, H, W)."""
-        return self.nin_shortcut(x) + self.conv2(self.norm2(self.conv1(self.norm1(x))))
+        return add(self.nin_shortcut(x), self.conv2(self.norm2(self.conv1(self.norm1(x)))))
 
 
 class AttnBlock(nn.Module):
@@ -37,7 +38,7 @@ class AttnBlock(nn.Module):
         weight = jt.concat([self.q.weight, self.k.weight, self.v.weight], dim=0)
         bias = jt.concat([self.q.bias, self.k.bias, self.v.bias], dim=0)
         qkv = conv2d(self.norm(x, act=False), weight, bias).reshape(b, 3 * c, height * width)
-        return x + self.proj_out(attention(qkv, 1).reshape(b, c, height, width))
+        return add(x, self.proj_out(attention(qkv, 1).reshape(b, c, height, width)))
 
 
 class Downsample(nn.Module):
@@ -116,13 +117,19 @@ class Encoder(nn.Module):
         self.down = Slots(levels)
         self.mid = Middle(width, groups)
         self.norm_out, self.conv_out = GroupNorm(width, EPS, groups), Conv(width, outputs)
+        self._precision = "float32"                                         # models/precision.py
+
+    @property
+    def edges(self):
+        """The first and the last convolution, which are float32's in any precision."""
+        return self.conv_in, self.conv_out
 
     def execute(self, x):
         """x (B, 3, H, W) -> (B, outputs, H/f, W/f)."""
-        h = self.conv_in(x)
+        h = cast(self.conv_in(x), self._precision)
         for level in self.down:
             h = level(h)
-        return self.conv_out(self.norm_out(self.mid(h)))
+        return self.conv_out(cast(self.norm_out(self.mid(h)), "float32"))
 
 
 class Decoder(nn.Module):
@@ -139,10 +146,16 @@ class Decoder(nn.Module):
             width = mult * channels
         self.up = Slots(levels)  # the coarsest first, numbered by level
         self.norm_out, self.conv_out = GroupNorm(width, EPS, groups), Conv(width, 3)
+        self._precision = "float32"                                         # models/precision.py
+
+    @property
+    def edges(self):
+        """The first and the last convolution, which are float32's in any precision."""
+        return self.conv_in, self.conv_out
 
     def execute(self, z):
         """z (B, z, H/f, W/f) -> (B, 3, H, W)."""
-        h = self.mid(self.conv_in(z))
+        h = self.mid(cast(self.conv_in(z), self._precision))
         for level in self.up:
             h = level(h)
-        return self.conv_out(self.norm_out(h))
+        return self.conv_out(cast(self.norm_out(h), "float32"))

@@ -62,6 +62,11 @@ class TinyAutoencoder(nn.Module):
             layers += [*(Block(c, coarse(level)) for _ in range(blocks)), up, Conv(c, c, bias=False)]
         self.decoder = Half(dict(enumerate([*layers, Block(c, False), Conv(c, 3)])))
 
+    @property
+    def parts(self):
+        """Those that compute in the network's precision: none, float32 costs it next to nothing."""
+        return []
+
     def encode(self, x):
         """x (B, 3, H, W) in [-1, 1] -> z (B, D, H/f, W/f)."""
         return self.encoder(x * 0.5 + 0.5)

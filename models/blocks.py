@@ -1,6 +1,7 @@
 """The blocks of the SDM U-Net: residual block with and without SPADE, attention (Dhariwal and Nichol 2021; Wang et al.
 2022, "Semantic Image Synthesis via Diffusion Models")."""
 from models.kernels.attention import attention
+from models.kernels.casting import cast, wide
 from models.layers import GROUPS, Conv, GroupNorm, Linear, Slots
 from models.spade import SPADE
 from runtime.backend import nn
@@ -9,7 +10,7 @@ from runtime.backend import nn
 def down(x):
     """2 x 2 mean, (B, C, H, W) -> (B, C, H/2, W/2)."""
     b, c, h, w = x.shape
-    return x.reshape(b, c, h // 2, 2, w // 2, 2).sum(5).sum(3) * 0.25
+    return cast(wide(x).reshape(b, c, h // 2, 2, w // 2, 2).sum(5).sum(3) * 0.25, x.dtype)
 
 
 def up(x):
@@ -21,6 +22,11 @@ def up(x):
 def same(x):
     """No resampling."""
     return x
+
+
+def add(x, h):
+    """x + h, both of one type: the end of every residual branch."""
+    return cast(wide(x) + wide(h), x.dtype)
 
 
 class Times:
@@ -53,7 +59,7 @@ class ResBlock(nn.Module):
         """x (B, Cin, H, W), times: Times -> (B, Cout, H', W')."""
         h = self.in_layers[2](self._resample(self.in_layers[0](x)))
         h = self.out_layers[0](h, *times.scale_shift(self.emb_layers[1], h.shape[0]))
-        return self.skip_connection(self._resample(x)) + self.out_layers[3](h)
+        return add(self.skip_connection(self._resample(x)), self.out_layers[3](h))
 
 
 class SDMResBlock(nn.Module):
@@ -78,7 +84,7 @@ class SDMResBlock(nn.Module):
         """x (B, Cin, H, W), times: Times, masks: Masks -> (B, Cout, H', W')."""
         h = self.in_layers[1](self._resample(masks.normalise(self.in_norm, x)))
         h = masks.normalise(self.out_norm, h, *times.scale_shift(self.emb_layers[1], h.shape[0]))
-        return self.skip_connection(self._resample(x)) + self.out_layers[2](h)
+        return add(self.skip_connection(self._resample(x)), self.out_layers[2](h))
 
 
 class AttentionBlock(nn.Module):
@@ -95,4 +101,4 @@ class AttentionBlock(nn.Module):
         """x (B, C, H, W) -> (B, C, H, W)."""
         b, c, height, width = x.shape
         qkv = self.qkv(self.norm(x, act=False)).reshape(b, 3 * c, height * width)
-        return x + self.proj_out(attention(qkv, self._heads).reshape(b, c, height, width))
+        return add(x, self.proj_out(attention(qkv, self._heads).reshape(b, c, height, width)))

@@ -12,11 +12,12 @@ Without a mask gamma and beta are constant but for a one-pixel border, nine valu
 3 x 3. The timestep's projections are kept too. Both branches go through the decoder as one batch. Nothing is approximated.
 """
 from models.blocks import SDMResBlock, Times
+from models.kernels.casting import cast
 from models.kernels.norm_branches import norm_branches
 from models.spade import Masks
 from runtime.backend import jt
 
-FLOAT = 4  # bytes
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class PreparedUNet:
@@ -63,14 +64,14 @@ class PreparedUNet:
     def prepare(self, labels):
         """Makes what depends on the masks; the model's calls do so by themselves."""
         self.labels, self.masks = labels, None                      # the old maps go before the new ones come
-        self.masks = KeptMasks(labels, self.unet.classes, self.kept_layers(labels.shape), self.empty)
+        self.masks = KeptMasks(labels, self.unet.classes, self.unet.precision, self.kept_layers(labels.shape), self.empty)
 
     def kept_layers(self, shape):
         """[(SPADE layer, its height)] that fit the budget for labels of this shape, those that save most per byte first."""
         kept, free = [], self.budget
         # A layer's arithmetic is 9 pixels (29 + 2 C) 128 a map, its bytes 8 C pixels: narrow ones save the most for a byte.
         for spade, factor in sorted(self.layers, key=lambda item: item[0].channels):
-            size = FLOAT * 2 * spade.channels * shape[0] * (shape[1] // factor) * (shape[2] // factor)
+            size = BYTES[self.unet.precision] * 2 * spade.channels * shape[0] * (shape[1] // factor) * (shape[2] // factor)
             if size <= free:
                 kept.append((spade, shape[1] // factor))
                 free -= size
@@ -96,8 +97,8 @@ class KeptTimes(Times):
 class KeptMasks(Masks):
     """Masks with the gamma and beta that SPADE layers make of them: those of `kept` made once, the others at every call."""
 
-    def __init__(self, labels, classes, kept, empty):
-        super().__init__(labels, classes)
+    def __init__(self, labels, classes, dtype, kept, empty):
+        super().__init__(labels, classes, dtype)
         self.maps, self.empty = {}, empty
         for spade, height in kept:
             self.maps[id(spade)] = spade.maps(self.at(height))
@@ -115,7 +116,7 @@ class KeptMasks(Masks):
         small = tuple(min(n, 3) for n in size)
         key = id(spade), small
         if key not in self.empty:
-            self.empty[key] = spade.maps(jt.zeros((1, self.classes, *small)))[0]
+            self.empty[key] = spade.maps(cast(jt.zeros((1, self.classes, *small)), self.dtype))[0]
             self.empty[key].sync()
         return self.empty[key]
 

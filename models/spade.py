@@ -1,5 +1,6 @@
 """SPADE, spatially adaptive normalisation (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive
 Normalization"), on group normalisation as in the SDM U-Net."""
+from models.kernels.casting import cast
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
 from models.layers import GROUPS, Conv, Slots
@@ -44,24 +45,24 @@ class SPADE(nn.Module):
         return self._groups
 
 
-def one_hot(labels, classes, factor):
-    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor) float32, by nearest: every factor-th pixel.
+def one_hot(labels, classes, factor, dtype="float32"):
+    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor) of a type, by nearest: every factor-th pixel.
     Where the label is -1 the vector is zero, which is the unconditional branch."""
     labels = labels[:, ::factor, ::factor] if factor > 1 else labels
     ids = jt.array(list(range(classes))).reshape(1, classes, 1, 1)
-    return (labels.unsqueeze(1) == ids).float32()
+    return cast((labels.unsqueeze(1) == ids).float32(), dtype)
 
 
 class Masks:
-    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size."""
+    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size, as numbers of h's type."""
 
-    def __init__(self, labels, classes):
-        self.labels, self.classes, self.sizes = labels, classes, {}
+    def __init__(self, labels, classes, dtype="float32"):
+        self.labels, self.classes, self.dtype, self.sizes = labels, classes, dtype, {}
 
     def at(self, height):
         """The one-hot masks (B, K, H, W) at a block's height."""
         if height not in self.sizes:
-            self.sizes[height] = one_hot(self.labels, self.classes, self.labels.shape[1] // height)
+            self.sizes[height] = one_hot(self.labels, self.classes, self.labels.shape[1] // height, self.dtype)
         return self.sizes[height]
 
     def normalise(self, spade, h, scale=None, shift=None):

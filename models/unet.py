@@ -5,6 +5,7 @@ At the published size 501,540,358 parameters in 660 tensors, named as in guided-
 """
 from models.blocks import AttentionBlock, ResBlock, SDMResBlock, Times, down, same, up
 from models.embedding import timestep_embedding
+from models.kernels.casting import cast
 from models.layers import Conv, GroupNorm, Linear, Slots, initialise, parameters_of, silu
 from models.spade import Masks
 from runtime.backend import jt, nn
@@ -57,11 +58,27 @@ class UNet(nn.Module):
 
         outputs = config.latent_channels * (2 if config.learn_sigma else 1)
         self.out = Slots({0: GroupNorm(width, groups=groups), 2: Conv(width, outputs)})
+        self._precision = "float32"                                         # models/precision.py
 
     @property
     def classes(self):
         """K, the classes of the masks."""
         return self._config.classes
+
+    @property
+    def parts(self):
+        """Those that compute in the network's precision."""
+        return [self]
+
+    @property
+    def edges(self):
+        """The first and the last convolution, which are float32's in any precision."""
+        return self.input_blocks[0][0], self.out[2]
+
+    @property
+    def precision(self):
+        """The numbers between the edges."""
+        return self._precision
 
     @property
     def coarsest(self):
@@ -71,16 +88,17 @@ class UNet(nn.Module):
     def execute(self, z, t, labels):
         """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids, -1 where
         there is no mask -> (B, C or 2C, H, W)."""
-        times, masks = Times(self.embed(t)), Masks(labels, self.classes)
+        times, masks = Times(self.embed(t)), Masks(labels, self.classes, self._precision)
         skips = self.encode(z, times)
         return self.decode(skips[-1], skips, times, masks)
 
     def encode(self, z, times):
         """The outputs of all input_blocks, the last one being h. They depend on neither mask nor guidance."""
-        skips = [z]
-        for block in self.input_blocks:
+        first, *blocks = self.input_blocks
+        skips = [cast(self.run(first, z, times, None), self._precision)]
+        for block in blocks:
             skips.append(self.run(block, skips[-1], times, None))
-        return skips[1:]
+        return skips
 
     def decode(self, h, skips, times, masks):
         """h (B, C, H, W), skips: of the same rows -> (B, C or 2C, h, w)."""
@@ -88,7 +106,7 @@ class UNet(nn.Module):
         h = self.run(self.middle_block, h, times, masks)
         for block in self.output_blocks:
             h = self.run(block, jt.concat([h, skips.pop()], dim=1), times, masks)
-        return self.out[2](self.out[0](h))
+        return self.out[2](cast(self.out[0](h), "float32"))
 
     def embed(self, t):
         """The timestep's embedding after SiLU. One number gives one row, so that what a picture becomes does not depend

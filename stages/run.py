@@ -11,6 +11,7 @@ from pathlib import Path
 from configs.schema import config_dict, config_from, config_yaml
 from ldm.training import Training, train
 from models.checkpoint import Header, open_checkpoint, read_header, write_checkpoint
+from models.kernels.adamw_ema import adamw_ema
 from models.layers import parameters_of
 from runtime import pictures
 from runtime.errors import UserError
@@ -22,13 +23,15 @@ FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers"}
 # What a stage computes depends on these sections, besides its own options.
 SECTIONS = {"autoencoder": ("autoencoder", "data"), "unet": ("autoencoder", "data", "unet", "diffusion"),
             "segmenter": ("data", "segmenter")}
+SHARED = {"autoencoder": ("seed",), "unet": ("seed", "precision"), "segmenter": ("seed",)}   # of `train`
 
 
 class Run:
     """One stage (of SECTIONS) of a run."""
 
-    def __init__(self, config, stage, model, extra=None):
+    def __init__(self, config, stage, model, extra=None, precision="float32"):
         self.config, self.stage, self.model, self.extra = config, stage, model, extra or {}
+        self.precision = precision
         self.root = Path(config.train.run)
         self.folder, self.checkpoints = self.root / stage, self.root / "checkpoints"
         self.options = getattr(config.train, stage)
@@ -39,7 +42,7 @@ class Run:
     def start(self, resume):
         """Begins, or goes on from the state. UserError when there is a state and no --resume, or one of another config."""
         self.check(resume)
-        self.training = Training(parameters_of(self.model), self.options)
+        self.training = Training(parameters_of(self.model), self.options, adamw_ema, self.precision == "float16")
         if self.state.exists():
             self.training.restore(state_tensors(self.state), read_header(self.state).step)
             self.log.truncate_after(self.training.n)
@@ -61,7 +64,7 @@ class Run:
             problems.append(f"{self.state}: was trained on latents of another autoencoder than {self.config.autoencoder.path}")
         for section, options in (*((name, new[name]) for name in SECTIONS[self.stage]),
                                  (f"train.{self.stage}", new["train"][self.stage]),
-                                 ("train", {"seed": new["train"]["seed"]})):
+                                 ("train", {name: new["train"][name] for name in SHARED[self.stage]})):
             before = old
             for part in section.split("."):
                 before = before[part]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from configs.schema import config_dict, config_from, load_config, read_yaml, resolve, section_from
 from ldm.schedule import make_schedule
+from models import precision
 from models.checkpoint import fill, weights_hash
 from models.files import SUFFIXES, find_autoencoder
 from models.prepared import PreparedUNet
@@ -81,7 +82,8 @@ def named_path(overrides):
 
 
 def load_networks(config, checkpoint, weights):
-    """(encode, decode, model, schedule, hashes): the networks with their weights, ready for Algorithm 2."""
+    """(encode, decode, model, schedule, hashes): the networks with their weights, ready for Algorithm 2. A precision of "auto"
+    in the config becomes the one that it stands for here."""
     path, model = config.autoencoder.path, build_unet(config.unet)
     autoencoder, _, notes = load_autoencoder(config.autoencoder)
     fill(model, weights.tensors, str(checkpoint))
@@ -93,6 +95,9 @@ def load_networks(config, checkpoint, weights):
         raise UserError(f"{path}: these are not the weights whose latents {checkpoint} was trained on (found "
                         f"{hashes['autoencoder'][:12]}, expected {expected[:12]}); --autoencoder names another file")
 
+    config.sampling.precision = precision.resolve(config.sampling.precision)
+    for network in (model, autoencoder):
+        precision.compute_in(network, config.sampling.precision, store=True)
     rows = rows_at_once(config.autoencoder, config.data, config.sampling.autoencoder_gb)
 
     def in_parts(network):

@@ -11,6 +11,7 @@ from ldm.noise import generator
 from ldm.pixels import from_uint8
 from ldm.schedule import make_schedule
 from models.checkpoint import weights_hash
+from models.precision import compute_in, resolve
 from models.prepared import PreparedUNet
 from models.unet import build_unet
 from models.weights import load_weights
@@ -34,8 +35,10 @@ def train_unet(config, pairs, autoencoder, resume):
         with jt.no_grad():
             return autoencoder.encode(from_uint8(images)).numpy()
 
+    config.train.precision = resolve(config.train.precision)
     model = build_unet(config.unet, seed=config.train.seed)
-    run = Run(config, "unet", model, extra={"autoencoder": code})
+    compute_in(model, config.train.precision)
+    run = Run(config, "unet", model, extra={"autoencoder": code}, precision=config.train.precision)
     run.check(resume)
     latents = build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache)
     if options.start:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.kernels.attention import attention, attention_reference
-from models.kernels.launch import cast
+from models.kernels.casting import cast
 from runtime.backend import jt
 from tests.helpers import on_cpu, slopes
 from tests.play import assert_close, on_played_gpu

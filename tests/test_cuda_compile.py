@@ -9,7 +9,7 @@ import pytest
 from models.kernels import launch
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
 from models.kernels.attention import Attention
-from models.kernels.launch import cast
+from models.kernels.casting import cast
 from models.kernels.nearest_code import nearest_code
 from models.kernels.norm_branches import norm_branches
 from models.kernels.norm_modulate import NormModulate

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.kernels.launch import cast
+from models.kernels.casting import cast
 from models.kernels.norm_branches import norm_branches
 from runtime.backend import jt
 from tests.helpers import normalise, on_cpu, silu

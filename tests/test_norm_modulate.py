@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from models.kernels.launch import cast
+from models.kernels.casting import cast
 from models.kernels.norm_modulate import norm_modulate
 from runtime.backend import jt
 from tests.helpers import normalise, on_cpu, silu, slopes

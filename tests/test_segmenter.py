@@ -14,6 +14,7 @@ from ldm.training import Training
 from metrics.classes import ADE20K
 from models.checkpoint import Header, read_header, write_checkpoint
 from models.formats import open_weights
+from models.kernels.adamw_ema import adamw_ema
 from models.kernels.bilinear import resize
 from models.layers import parameters_of
 from models.segformer import build_segformer
@@ -58,7 +59,7 @@ def test_it_learns_to_tell_two_colours_apart():
     model = build_segmenter(TINY_SEGMENTER, seed=0)
     image, labels = np.zeros((32, 48, 3), np.uint8), np.zeros((32, 48), np.int32)
     image[:, 20:], labels[:, 20:] = (220, 40, 30), 7
-    training = Training(parameters_of(model), StageConfig(ema=0.5))
+    training = Training(parameters_of(model), StageConfig(ema=0.5), adamw_ema)
     for _ in range(30):
         loss = pixel_loss(enlarge(logits_of(model, image), (32, 48)), jt.array(labels[None]))["loss"].sum()
         training.optimizer.step(loss, 5e-3)

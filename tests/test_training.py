@@ -9,6 +9,7 @@ from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from ldm.training import Training, train
 from models.checkpoint import Header, write_checkpoint
+from models.kernels.adamw_ema import adamw_ema
 from models.layers import parameters_of
 from models.unet import build_unet
 from runtime.backend import jt
@@ -32,7 +33,7 @@ class Regression:
         rng = np.random.default_rng(0)
         self.w = rng.standard_normal((5, 2)).astype(np.float32)
         self.parameters = {"w": jt.zeros((5, 2))}
-        self.training = Training(self.parameters, StageConfig(**{"lr": 0.05, "ema": 0.9, **options}))
+        self.training = Training(self.parameters, StageConfig(**{"lr": 0.05, "ema": 0.9, **options}), adamw_ema)
         self.log, self.file, self.saved, self.drawn = RunLog(folder), folder / "state.safetensors", [], []
 
     def batch(self, step):
@@ -130,7 +131,7 @@ class Diffusion:
         self.path, self.model, self.schedule = path, build_unet(TINY_UNET, seed=seed), make_schedule()
         self.config = StageConfig(steps=5, lr=1e-3, warmup=2, decay=True, weight_decay=0.01, save_every=100,
                                   sample_every=100)
-        self.training = Training(parameters_of(self.model), self.config)
+        self.training = Training(parameters_of(self.model), self.config, adamw_ema)
 
     def losses(self, step, _):
         rng = np.random.default_rng(step)

@@ -11,7 +11,8 @@ benchmarks/kernels.py measures both on a CPU. On a GPU the kernel takes heads of
 """
 import math
 
-from models.kernels.launch import cast, choose, code, gpu, include, stored
+from models.kernels.casting import cast, stored, wide
+from models.kernels.launch import choose, code, gpu, include
 from runtime.backend import jt, nn
 
 WIDTHS = (32, 64)  # channels of a head that the CUDA version takes
@@ -31,7 +32,8 @@ def attention(qkv, heads, impl="auto"):
 
 
 def attention_reference(qkv, heads, block=1024):
-    """The right answer in plain Jittor; `block`: queries at a time."""
+    """The right answer in plain Jittor; `block`: queries at a time. The softmax is float32's whatever the products are."""
+    dtype, qkv = qkv.dtype, wide(qkv)
     batch, channels, length = qkv.shape
     width = channels // (3 * heads)
     q, k, v = (part.reshape(batch * heads, width, length)
@@ -39,10 +41,10 @@ def attention_reference(qkv, heads, block=1024):
     q = q.transpose(0, 2, 1) / math.sqrt(width)                                     # (B h, L, D)
     out = []
     for start in range(0, length, block):
-        p = nn.softmax(nn.bmm(q[:, start:start + block], k), dim=-1)                # (B h, block, L)
-        out.append(nn.bmm(v, p.transpose(0, 2, 1)))                                 # (B h, D, block)
+        p = nn.softmax(cast(nn.bmm(q[:, start:start + block], k), "float32"), dim=-1)    # (B h, block, L)
+        out.append(nn.bmm(v, cast(p, v.dtype).transpose(0, 2, 1)))                  # (B h, D, block)
     out = jt.concat(out, dim=2) if len(out) > 1 else out[0]
-    return out.reshape(batch, heads * width, length)
+    return cast(out.reshape(batch, heads * width, length), dtype)
 
 
 class Attention(jt.Function):

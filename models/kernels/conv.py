@@ -1,18 +1,22 @@
-"""Convolution with bias; on a CPU as one matrix product per image where the kernel is 1x1 or the image small.
+"""Convolution with bias, in the numbers of its input; on a CPU as one matrix product per image where the kernel is 1x1 or the
+image small.
 
 Why a kernel: oneDNN's convolution, as Jittor calls it, rearranges the weights at every call. Where pixels are few the weights
 are most of the data: 1024 to 1024 channels on 6x8 pixels take 21 ms (1x1: 26 ms), and as a product 4.4 ms (1x1: 0.5 ms) on
 2 cores. Larger images, strides and GPUs go to Jittor's own convolution, which is fast there. benchmarks/kernels.py measures
-both.
+both. Numbers of 16 bits go to cudnn_conv.py on a GPU; on a CPU they are computed with in float32.
 """
-from models.kernels.launch import choose, include
+from models.kernels.casting import cast, stored
+from models.kernels.cudnn_conv import cudnn_conv
+from models.kernels.launch import choose, gpu, include
 from runtime.backend import jt, nn
 
 SMALL = 192  # pixels up to which a 3x3 convolution is faster as a product
 
 
 def conv2d(x, weight, bias, stride=1, padding=0, impl="auto"):
-    """x (B, Cin, H, W), weight (Cout, Cin, k, k), bias (Cout,), float32 -> (B, Cout, H', W').
+    """x (B, Cin, H, W) float32 or 16-bit, weight (Cout, Cin, k, k), bias (Cout,) -> (B, Cout, H', W') like x; weight and bias
+    are rounded to x's type, sums are in float32.
 
     Differentiable. impl "kernel" needs stride 1, an odd k and padding k // 2. Raises ValueError on other shapes.
     """
@@ -24,9 +28,13 @@ def conv2d(x, weight, bias, stride=1, padding=0, impl="auto"):
     if impl == "kernel" and not same_size:
         raise ValueError(f"conv2d: impl is 'kernel' with stride {stride}, kernel {k} and padding {padding}, expected stride 1, "
                          "an odd kernel and padding of half of it")
+    dtype, weight, bias = x.dtype, cast(weight, x.dtype), cast(bias, x.dtype)
+    if gpu() and str(dtype) != "float32" and choose(impl, cuda=True):
+        return cudnn_conv(x, weight, stride, padding) + bias.reshape(1, -1, 1, 1)
+    x, weight, bias = (cast(array, stored(array)) for array in (x, weight, bias))
     if choose(impl) and same_size and (impl == "kernel" or k == 1 or x.shape[2] * x.shape[3] <= SMALL):
-        return Product()(x, weight, bias)
-    return conv2d_reference(x, weight, bias, stride, padding)
+        return cast(Product()(x, weight, bias), dtype)
+    return cast(conv2d_reference(x, weight, bias, stride, padding), dtype)
 
 
 def conv2d_reference(x, weight, bias, stride=1, padding=0):

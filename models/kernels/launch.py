@@ -32,24 +32,17 @@ def choose(impl, cuda=False, gradient=True):
 
 
 def code(shapes, dtypes, inputs, header, cpu, cuda, data=None):
-    """One operator of a kernel: Jittor's jt.code with several outputs, its source for either processor."""
-    return jt.code(shapes, dtypes, inputs, cpu_header=header, cpu_src=cpu, cuda_header=header, cuda_src=cuda,
-                   data=data or {})
+    """One operator of a kernel: Jittor's jt.code with several outputs, its source for either processor, None where it has
+    none for one."""
+    sources = {"cpu": cpu, "cuda": cuda}
+    given = {f"{kind}_{part}": text for kind, source in sources.items() if source is not None
+             for part, text in (("header", header), ("src", source))}
+    return jt.code(shapes, dtypes, inputs, data=data or {}, **given)
 
 
 def code_in_place(inputs, outputs, header, cpu, cuda, data=None):
     """The same where the outputs are some of the inputs: each result lies where its input lay."""
     return jt.code(inputs, outputs, cpu_header=header, cpu_src=cpu, cuda_header=header, cuda_src=cuda, data=data or {})
-
-
-def cast(array, dtype):
-    """array as numbers of a type: itself where it has them."""
-    return array if str(array.dtype) == str(dtype) else array.cast(str(dtype))
-
-
-def stored(array):
-    """The type in which a kernel reads and writes an array like this: on a CPU always float32, to which it is widened."""
-    return str(array.dtype) if gpu() else "float32"
 
 
 def or_null(present, pointer):

@@ -4,7 +4,8 @@ The plain way stores an (N, K) table of distances, 403 MB for one 512x384 image 
 running minimum per row. benchmarks/kernels.py measures both on a CPU. The CUDA version, for codes of up to 8 numbers, is
 compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.launch import cast, choose, code, include
+from models.kernels.casting import cast
+from models.kernels.launch import choose, code, include
 from runtime.backend import jt
 
 WIDEST = 8  # numbers of a code, on a GPU

@@ -7,7 +7,8 @@ after them the same pictures without. Why a kernel: the branch without a mask ne
 size that would be read from memory at every step; and no array is put together of the two. benchmarks/guided_step.py
 measures what it is for. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.launch import cast, choose, code, include, or_null, stored
+from models.kernels.casting import cast, stored
+from models.kernels.launch import choose, code, include, or_null
 from models.kernels.norm_modulate import chunks, norm_modulate_reference
 from runtime.backend import jt
 

@@ -7,7 +7,8 @@ operators the chain reads and writes the whole tensor about six times. Here it i
 the second-level cache between the passes) and written once; the backward pass recomputes what it needs from x.
 benchmarks/kernels.py measures both on a CPU. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.launch import cast, choose, code, include, or_null, stored
+from models.kernels.casting import cast, stored
+from models.kernels.launch import choose, code, include, or_null
 from runtime.backend import jt
 
 CHUNK = 4096  # kChunk of moments.cuh: values of a group that one block of a GPU takes

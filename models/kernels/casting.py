@@ -1,0 +1,48 @@
+"""Arrays of one number type as arrays of another: float32, float16, bfloat16.
+
+Why a kernel: on a CPU Jittor makes a bfloat16 by cutting off digits. What is computed after a long chain of such numbers has
+drifted; a GPU rounds to the nearest, and so does this. Everything else is Jittor's own cast.
+"""
+from models.kernels.launch import code, gpu, include
+from runtime.backend import jt
+
+
+def cast(array, dtype):
+    """array as numbers of a type, the nearest there are: itself where it has them. Differentiable."""
+    if str(array.dtype) == str(dtype):
+        return array
+    if "bfloat16" in (str(array.dtype), str(dtype)) and not gpu():
+        return Cast()(array, str(dtype))
+    return array.cast(str(dtype))
+
+
+def stored(array):
+    """The type in which a kernel reads and writes an array like this: on a CPU always float32, to which it is widened."""
+    return str(array.dtype) if gpu() else "float32"
+
+
+def wide(array):
+    """The array as Jittor's own operators are to take it, to be cast back afterwards: on a CPU as float32."""
+    return cast(array, stored(array))
+
+
+class Cast(jt.Function):
+    """A cast from or to bfloat16 on a CPU, whose gradient is rounded to the nearest number too."""
+
+    def execute(self, array, dtype):
+        """array, dtype -> its numbers of that type."""
+        self.before = str(array.dtype)
+        return nearest(array, dtype)
+
+    def grad(self, gradient):
+        """dL/d result -> dL/d array."""
+        return nearest(gradient, self.before), None
+
+
+def nearest(array, dtype):
+    """The cast without its gradient."""
+    if dtype != "bfloat16":
+        return array.cast(dtype)
+    array = array.cast("float32")
+    return code([array.shape], [dtype], [array], include("casting"),
+                cpu="iidm::to_bfloat16_cpu(in0_p, out0_p, in0->num);", cuda=None)[0]
