@@ -1,7 +1,8 @@
 #!/bin/sh
 # Everything a GPU can tell, in one command and one report: installs, builds Jittor's core for CUDA, runs every test on the GPU
-# (networks on both devices, compared), times the full-size networks and every kernel, trains the full-size networks for a few
-# steps on synthetic 512x384 landscapes, paints 64 masks with the fast recipe, and writes runs/gpu_check/report.md.
+# (networks on both devices, compared), times the full-size networks and every kernel, says what 16 bits cost a picture, trains
+# the full-size networks for a few steps on synthetic 512x384 landscapes, in float32 and in 16 bits, paints 64 masks with the fast
+# recipe in both, and writes runs/gpu_check/report.md, with pictures beside it.
 # Needs Python 3.9 to 3.12 with venv, g++, an NVIDIA driver, CUDA with cuDNN, and benchmarks/gpu_wheels/ or a network.
 # A second call goes on where the first stopped: what is done is marked in runs/gpu_check/done/. Remove that folder to begin anew.
 #   TORCH_PYTHON=... names a Python with PyTorch, to time our U-Net beside PyTorch's
@@ -48,7 +49,19 @@ versions() {
 }
 
 python=$work/venv/bin/python
-case "${1:-}" in install | versions) "$1"; exit ;; esac          # run in a shell of their own, so that they end in time
+
+train() {     # train RUN PRECISION
+    "$python" train.py --input_path "$work/data/train" --config iidm --resume --set "train.run=$work/$1" \
+        --set "train.precision=$2" --set "data.cache=$work/latents" --set "autoencoder.path=$work/autoencoder.safetensors" \
+        --set train.autoencoder.steps=400 --set train.autoencoder.codebook_start=200 --set train.unet.steps=400 \
+        --set train.unet.save_every=200 --set train.unet.sample_every=400
+}
+paint() {     # paint FOLDER PRECISION
+    "$python" test.py --input_path "$work/data/test" --img_path "$work/data/train" --config iidm_fast --set "sampling.precision=$2" \
+        --checkpoint "$work/run/checkpoints/unet-00000400.safetensors" --output_path "$work/$1"
+}
+
+case "${1:-}" in install | versions | train | paint) "$@"; exit ;; esac       # in a shell of their own, so that they end in time
 
 part install sh "$0" install || exit 1
 part versions sh "$0" versions
@@ -67,22 +80,24 @@ part forward "$python" -m benchmarks.unet_forward
 part train "$python" -m benchmarks.unet_forward --train
 part autoencoder "$python" -m benchmarks.gpu_autoencoder
 part kernels "$python" -m benchmarks.kernels
+part layouts "$python" -m benchmarks.conv_layouts
+part precision "$python" -m benchmarks.precision --sheet "$work/precision.png"
 part guided "$python" -m benchmarks.guided_step --full --batch 4
+part guided16 "$python" -m benchmarks.guided_step --full --batch 4 --precision auto
 part parts "$python" -m benchmarks.submission --full
 [ -z "${TORCH_PYTHON:-}" ] || part twin "$python" -m benchmarks.torch_twin --full --markdown --torch_python "$TORCH_PYTHON"
 part landscapes "$python" -m data.synthetic --output "$work/data" --train 128 --test 64 --width 512 --height 384
-part training "$python" train.py --input_path "$work/data/train" --config iidm --resume --set "train.run=$work/run" \
-    --set "data.cache=$work/latents" --set "autoencoder.path=$work/autoencoder.safetensors" \
-    --set train.autoencoder.steps=400 --set train.autoencoder.codebook_start=200 --set train.unet.steps=400 \
-    --set train.unet.save_every=200 --set train.unet.sample_every=400
-part painting "$python" test.py --input_path "$work/data/test" --img_path "$work/data/train" --config iidm_fast \
-    --checkpoint "$work/run/checkpoints/unet-00000400.safetensors" --output_path "$work/results"
+part training sh "$0" train run float32
+part training16 sh "$0" train run16 auto
+part painting sh "$0" paint results float32
+part painting16 sh "$0" paint results16 auto
 
 {
     echo "# GPU report"
     echo
     echo "Made by \`sh benchmarks/gpu_check.sh\` on $(date -u +%Y-%m-%d)."
-    for name in versions doctor build forward train autoencoder kernels guided parts twin training painting; do
+    for name in versions doctor build forward train autoencoder kernels layouts precision guided guided16 parts twin \
+        training training16 painting painting16; do
         printf '\n## %s\n\n%s\n\n```\n' "$name" "$(cat "$work/log/$name.status" 2>/dev/null || echo not run)"
         tail -n 60 "$work/log/$name" 2>/dev/null
         echo '```'

@@ -15,7 +15,8 @@ from benchmarks.measure import conv_gflops, peak_mb, seconds
 from configs.schema import load_config
 from ldm.guidance import guided
 from models.layers import initialise, parameters_of
-from models.prepared import PreparedUNet
+from models.precision import PRECISIONS, compute_in, resolve
+from models.prepared import BYTES, PreparedUNet
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
 
@@ -26,6 +27,7 @@ def main():
     parser.add_argument("--config", help="any other config's U-Net")
     parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default: 1)")
     parser.add_argument("--cache_gb", type=float, default=4.0, help="bound on the kept gamma and beta (default: 4)")
+    parser.add_argument("--precision", default="float32", choices=[*PRECISIONS, "auto"], help="of both (default: float32)")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each, taken in turns (default: 5)")
     args = parser.parse_args()
 
@@ -38,6 +40,8 @@ def main():
     labels = jt.array(areas(rng, args.batch, height, width, config.unet.classes))
     jt.sync([z, labels, *parameters_of(model).values()])
 
+    precision = resolve(args.precision)
+    compute_in(model, precision, store=True)
     prepared = PreparedUNet(model, args.cache_gb)
     ways = {"plain": guided(model, 3.5), "ours": guided(prepared, 3.5)}
     with jt.no_grad():
@@ -54,10 +58,11 @@ def main():
                 times[name].append(seconds(lambda: [way(z, 500, labels)], repeats=1, warmup=0))
         peaks.append(conv_gflops())
     taken = {name: statistics.median(values) for name, values in times.items()}
-    kept = sum(4 * int(np.prod(var.shape)) for var in prepared.masks.maps.values())
+    kept = sum(BYTES[precision] * int(np.prod(var.shape)) for var in prepared.masks.maps.values())
     print(json.dumps({
-        "device": DEVICE, "batch": args.batch, "plain_seconds": taken["plain"], "seconds": taken["ours"],
-        "ratio": taken["ours"] / taken["plain"], "max_difference": float(np.abs(outputs["ours"] - outputs["plain"]).max()),
+        "device": DEVICE, "precision": precision, "batch": args.batch,
+        "plain_seconds": taken["plain"], "seconds": taken["ours"], "ratio": taken["ours"] / taken["plain"],
+        "max_difference": float(np.abs(outputs["ours"] - outputs["plain"]).max()),
         "plain_gflop": gflop["plain"], "gflop": gflop["ours"], "gflop_ratio": gflop["ours"] / gflop["plain"],
         "plain_gflops": gflop["plain"] / taken["plain"], "gflops": gflop["ours"] / taken["ours"], "conv_gflops": max(peaks),
         "cold_seconds": cold, "kept_gb": kept / 1e9, "kept_layers": len(prepared.masks.maps),

@@ -102,12 +102,13 @@ def parse(argv):
     return args
 
 
-def load(args):
+def load(args, precision="float32"):
     """(config, (encode, decode, model), cases, schedule): the networks and what they are to paint."""
     checkpoint, autoencoder = args.checkpoint or DEMO[0], args.autoencoder or (None if args.checkpoint else DEMO[1])
     config, weights = settings(checkpoint, None, [f"autoencoder.path={autoencoder}"] if autoencoder else [])
     if args.config or not args.checkpoint:
         config.sampling = load_config(args.config or "demo").sampling
+    config.sampling.precision = precision
     encode, decode, model, schedule, _ = load_networks(config, str(checkpoint), weights)
     if args.input_path:
         masks, photos = args.input_path, args.img_path

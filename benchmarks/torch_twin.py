@@ -43,7 +43,8 @@ EPILOG = """examples:
 One line of JSON a row: seconds (medians), ratio = ours / PyTorch's (below 1 ours is faster), cpu_seconds (of all threads:
 other programs lengthen them less), max_difference of the outputs (train: of the first step's losses, relative; last_difference
 of the last step's, after AdamW has moved the weights), and in torch.tried every way that was timed. Exit status 1 where
-float32 outputs differ by more than 1e-4 (guided 6e-4, losses 1e-5 relative); bfloat16 is ours in float32 against PyTorch's.
+float32 outputs differ by more than 1e-4 (guided 6e-4, losses 1e-5 relative). bfloat16: on a GPU of both, on a CPU ours is
+float32, where the same in bfloat16 would be slower.
 
 Training at the published size needs 12 GB each: on a CPU the two then run one after the other, not in turns, each alone in
 memory (--apart does so with everything). Weights and inputs, 2 GB, go to a temporary folder (TMPDIR moves it).
@@ -170,12 +171,14 @@ class Bench:
 
     def row(self, what, dtype):
         """One row, measured."""
+        precision = dtype if self.about["device"] == "cuda" else "float32"
+        job = {**self.job, "precision": precision}
         apart = self.args.apart or (what == "train" and self.args.full and self.about["device"] == "cpu")
         print(f"{what}, PyTorch in {dtype}{', one side after the other' if apart else ''} ...", file=sys.stderr, flush=True)
         if apart:
             with self.ours() as side:
                 ours = Measured(side, self.folder / "ours")
-                ours.prepare(what=what, job=self.job)
+                ours.prepare(what=what, job=job)
                 ours.repeat(self.args.repeats)
             with self.torch() as side:
                 torch = self.torch_measured(side, what, dtype)
@@ -184,7 +187,7 @@ class Bench:
         else:
             with self.ours() as side, self.torch() as other:
                 ours, torch = Measured(side, self.folder / "ours"), self.torch_measured(other, what, dtype)
-                ours.prepare(what=what, job=self.job)
+                ours.prepare(what=what, job=job)
                 load = os.getloadavg()[0]
                 for _ in range(self.args.repeats):
                     ours.repeat(1)
@@ -198,7 +201,7 @@ class Bench:
         if what == "train":
             row["last_difference"] = last
         return {**row, "in_turns": not apart, "threads": self.args.threads, "load_average": load,
-                "ours": {"version": self.about["version"], **self.about["settings"]},
+                "ours": {"version": self.about["version"], "dtype": precision},
                 "torch": {"version": self.about_torch["version"], "device": self.about_torch["device"], **torch.answer}}
 
     def torch_measured(self, side, what, dtype):
@@ -246,12 +249,14 @@ def difference(what, ours, torch):
 
 def markdown(rows):
     """The rows as a table."""
-    lines = ["| what | PyTorch in | ours, s | PyTorch, s | ours / PyTorch | greatest difference | PyTorch's fastest way |",
-             "|---|---|---|---|---|---|---|"]
+    lines = ["| what | PyTorch in | ours in | ours, s | PyTorch, s | ours / PyTorch | greatest difference "
+             "| PyTorch's fastest way |",
+             "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         settings = row["torch"]["settings"]
         way = ", ".join(settings[axis] for axis in ("mode", "layout", "weights", "form") if axis in settings)
-        lines.append(f"| {row['what']} | {row['dtype']} | {row['ours_seconds']:.3g} | {row['torch_seconds']:.3g} "
+        lines.append(f"| {row['what']} | {row['dtype']} | {row['ours']['dtype']} "
+                     f"| {row['ours_seconds']:.3g} | {row['torch_seconds']:.3g} "
                      f"| {row['ratio']:.2f} | {row['max_difference']:.1g} | {way} |")
     return "\n".join(lines)
 

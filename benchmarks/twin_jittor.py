@@ -9,6 +9,7 @@ from ldm.schedule import make_schedule
 from ldm.training import Training
 from models.kernels.adamw_ema import adamw_ema
 from models.layers import initialise, parameters_of
+from models.precision import compute_in
 from models.prepared import PreparedUNet
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
@@ -23,7 +24,7 @@ class Ours:
 
     def hello(self):
         """What runs here."""
-        return {"device": DEVICE, "version": jt.__version__, "settings": {"dtype": "float32"}}
+        return {"device": DEVICE, "version": jt.__version__}
 
     def draw(self, unet, seed, path):
         """Writes weights drawn by a seed, no layer zero and no norm or bias plain, so that each shows in the outputs."""
@@ -41,6 +42,7 @@ class Ours:
                 var.update(jt.array(weights[name]))
         with np.load(job["inputs"]) as inputs:
             z, z_0, eps, labels = (jt.array(inputs[name]) for name in ("z", "z_0", "eps", "labels"))
+        compute_in(model, job["precision"], store=what != "train")
         jt.sync([z, z_0, eps, labels, *parameters_of(model).values()])
         self.step = {"forward": self.forward, "guided": self.guided, "train": self.train}[what](model, z, z_0, eps, labels, job)
 

@@ -48,6 +48,7 @@ class Recorder:
 
     def code(self, shapes, dtypes, inputs=None, cpu_header="", cpu_src="", cuda_header="", cuda_src="", data=None):
         """jt.code with several outputs, new ones or, given as (inputs, outputs), some of the inputs changed in place."""
+        assert cuda_src, "an operator without CUDA source was launched as on a GPU"
         in_place = inputs is None
         inputs, outputs = (shapes, dtypes) if in_place else (inputs, list(zip(shapes, dtypes)))
         held = [Guarded(str(var.dtype), tuple(var.shape), bits(var)) for var in inputs]
@@ -107,8 +108,10 @@ extern "C" const char* played(Var** vars, void** arrays, const double* numbers, 
 """
     path = Path(FOLDER.name) / hashlib.sha256(text.encode()).hexdigest()[:16]
     path.with_suffix(".cc").write_text(text)
-    command = ["g++", "-std=c++14", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", "-w", "-include",
-               str(Path(__file__).parent / "play.h"), str(path.with_suffix(".cc")), "-o", str(path.with_suffix(".so"))]
+    folder = Path(__file__).parent
+    command = ["g++", "-std=c++14", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", "-w", "-include", str(folder / "play.h"),
+               f"-I{folder / 'stand_in'}", f"-I{folder / 'stand_in' / 'cpu'}", str(path.with_suffix(".cc")), "-o",
+               str(path.with_suffix(".so"))]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     loaded = ctypes.CDLL(str(path.with_suffix(".so")))

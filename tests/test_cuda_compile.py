@@ -2,6 +2,7 @@
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from models.kernels import launch
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
 from models.kernels.attention import Attention
 from models.kernels.casting import cast
+from models.kernels.cudnn_conv import CudnnConv
 from models.kernels.nearest_code import nearest_code
 from models.kernels.norm_branches import norm_branches
 from models.kernels.norm_modulate import NormModulate
@@ -17,7 +19,8 @@ from runtime.backend import jt
 from tests.play import PRELUDE, Recorder
 
 # Jittor's own flags for its operators, with the older of the two language versions that it uses.
-FLAGS = ["-std=c++14", "--use_fast_math", "-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90"]
+FLAGS = ["-std=c++14", "--use_fast_math", "-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90",
+         f"-I{Path(__file__).parent / 'stand_in'}"]                # headers of cuDNN and Jittor's executor
 TYPES = ("float32", "float16", "bfloat16")
 
 pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, which is not on PATH")
@@ -56,7 +59,12 @@ def adamw(_):
         adamw_ema(zeros(4), zeros(4), zeros(4), zeros(4), average, dict.fromkeys(NUMBERS, 1.0), "kernel")
 
 
-CASES = {f"{run.__name__}-{dtype}": (run, dtype) for run in (norm, attend, branches) for dtype in TYPES}
+def convolve(dtype):
+    function = CudnnConv({"stride": 1, "padding": 1, "last": 0})
+    function.grad(function.execute(zeros(1, 2, 4, 4, dtype=dtype), zeros(3, 2, 3, 3, dtype=dtype)))
+
+
+CASES = {f"{run.__name__}-{dtype}": (run, dtype) for run in (norm, attend, branches, convolve) for dtype in TYPES}
 CASES.update({"nearest": (nearest, "float32"), "adamw": (adamw, "float32")})
 
 

@@ -4,7 +4,11 @@ import pytest
 
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
+from models.kernels.casting import cast
+from models.kernels.conv import conv2d
+from models.kernels.cudnn_conv import cudnn_conv
 from models.layers import parameters_of
+from models.precision import compute_in
 from runtime.backend import jt
 from tests.helpers import latents_and_labels, needs_cuda, tiny_autoencoder, tiny_unet
 
@@ -59,3 +63,45 @@ def test_the_autoencoder_is_the_same_on_both_devices(rng, height, width):
             z = model.encode(jt.array(x))
             return [z.numpy(), model.decode(z, quantise=False).numpy()]     # a code next to a border may be another one
     assert_close(both(run))
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype, cost", [("float16", 4e-3), ("bfloat16", 3e-2)])
+def test_the_unet_in_16_bits_on_the_gpu_is_near_float32_on_the_cpu(rng, dtype, cost):
+    z, labels = latents_and_labels(rng)
+
+    def run(precision):
+        model = tiny_unet()
+        compute_in(model, precision)
+        weights = list(parameters_of(model).values())
+        out = model(jt.array(z), 500, jt.array(labels))
+        gradients = jt.grad((out * out).sum(), weights)
+        return [np.asarray(array, np.float64) for array in (out.numpy(), *(gradient.numpy() for gradient in gradients))]
+
+    with jt.flag_scope(use_cuda=0):
+        exact = run("float32")
+    with jt.flag_scope(use_cuda=1):
+        found = run(dtype)
+    assert np.sqrt(np.mean((found[0] - exact[0]) ** 2)) < cost * exact[0].std()
+    a, b = (np.concatenate([array.reshape(-1) for array in arrays[1:]]) for arrays in (exact, found))
+    assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.999
+
+
+@needs_cuda
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_cudnns_convolution_and_its_gradients_are_those_of_the_cpu(rng, dtype, last):
+    order = (0, 2, 3, 1)
+    arrays = [rng.standard_normal(shape, dtype=np.float32) for shape in ((2, 8, 6, 10), (16, 8, 3, 3), (2, 16, 6, 10))]
+    with jt.flag_scope(use_cuda=0):
+        exact_x, exact_w = map(jt.array, arrays[:2])
+        y = conv2d(exact_x, exact_w, jt.zeros((16,)), 1, 1)
+        exact = [one.numpy() for one in (y, *jt.grad((y * jt.array(arrays[2])).sum(), [exact_x, exact_w]))]
+    turned = lambda array: np.ascontiguousarray(array.transpose(order)) if last else array
+    with jt.flag_scope(use_cuda=1):
+        x, w, weight = (cast(jt.array(turned(array)), dtype) for array in arrays)
+        y = cudnn_conv(x, w, 1, 1, last)
+        found = [cast(one, "float32").numpy() for one in (y, *jt.grad(cast(y * weight, "float32").sum(), [x, w]))]
+    for one, array in zip(found, exact):
+        cost = TOLERANCE if dtype != "bfloat16" else 3 * TOLERANCE
+        np.testing.assert_allclose(one, turned(array), rtol=0, atol=cost * np.abs(array).max())

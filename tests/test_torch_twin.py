@@ -65,7 +65,7 @@ def bench(tmp_path, log, *arguments):
     """A Bench of two fake sides, whose outputs differ by 0.5."""
     made = object.__new__(torch_twin.Bench)
     made.args, made.folder, made.job, made.modes = torch_twin.parse(["--repeats", "3", *arguments]), tmp_path, {}, ["eager"]
-    made.about, made.about_torch = ({"device": "cpu", "version": "1", "settings": {}} for _ in range(2))
+    made.about, made.about_torch = ({"device": "cpu", "version": "1"} for _ in range(2))
     made.ours = lambda: Fake("ours", np.array([2.0, 4.0]), [9, 1, 6, 2], log)          # the first run is not counted
     made.torch = lambda: Fake("torch", np.array([2.0, 4.5]), [9, 4, 3, 8], log)
     return made
@@ -79,7 +79,25 @@ def test_the_two_take_turns_and_the_medians_are_compared(tmp_path):
     assert (row["ours_seconds"], row["torch_seconds"], row["ratio"]) == (2, 4, 0.5)
     assert row["ours_peak_gb"] == row["torch_peak_gb"] == 1.0
     assert row["max_difference"] == 0.5 and row["in_turns"] and "last_difference" not in row
-    assert torch_twin.markdown([row]).splitlines()[-1] == "| forward | float32 | 2 | 4 | 0.50 | 0.5 | eager, contiguous |"
+    line = torch_twin.markdown([row]).splitlines()[-1]
+    assert line == "| forward | float32 | float32 | 2 | 4 | 0.50 | 0.5 | eager, contiguous |"
+
+
+@pytest.mark.parametrize("device, ours", [("cpu", "float32"), ("cuda", "bfloat16")])
+def test_bfloat16_is_of_both_on_a_gpu_and_of_pytorch_alone_on_a_cpu(device, ours, tmp_path):
+    asked, made = [], bench(tmp_path, [])
+    made.about["device"] = device
+    sides = made.ours
+    made.ours = lambda: noting(sides(), asked)
+    row = made.row("forward", "bfloat16")
+    assert row["ours"]["dtype"] == ours and [given["job"]["precision"] for do, given in asked if do == "prepare"] == [ours]
+
+
+def noting(side, asked):
+    """A side whose questions are noted as (what, its arguments)."""
+    ask = side.ask
+    side.ask = lambda do, **given: asked.append((do, given)) or ask(do, **given)
+    return side
 
 
 @pytest.mark.parametrize("what, arguments", [("train", ["--full"]), ("forward", ["--apart"])])
@@ -116,7 +134,7 @@ def test_our_side_computes_what_the_network_the_guidance_and_the_loss_compute(tm
     from models.unet import build_unet
     from runtime.backend import jt
     job = {"unet": dataclasses.asdict(TINY_UNET), "weights": str(tmp_path / "w.npz"), "inputs": str(tmp_path / "i.npz"),
-           "t": [500, 0], "scale": 3.5, "train": TRAIN}
+           "t": [500, 0], "scale": 3.5, "train": TRAIN, "precision": "float32"}
     z, z_0, eps = (rng.standard_normal((2, 3, 8, 12), dtype=np.float32) for _ in range(3))
     labels = rng.integers(-1, 29, (2, 8, 12)).astype(np.int32)
     np.savez(job["inputs"], z=z, z_0=z_0, eps=eps, labels=labels)

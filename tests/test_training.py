@@ -10,6 +10,7 @@ from ldm.schedule import make_schedule
 from ldm.training import Training, train
 from models.checkpoint import Header, write_checkpoint
 from models.kernels.adamw_ema import adamw_ema
+from models.kernels.casting import cast
 from models.layers import parameters_of
 from models.unet import build_unet
 from runtime.backend import jt
@@ -29,11 +30,11 @@ def unhurried(monkeypatch):
 class Regression:
     """Finds w in x w = y: a training run without a network."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, scaled=False, **options):
         rng = np.random.default_rng(0)
         self.w = rng.standard_normal((5, 2)).astype(np.float32)
         self.parameters = {"w": jt.zeros((5, 2))}
-        self.training = Training(self.parameters, StageConfig(**{"lr": 0.05, "ema": 0.9, **options}), adamw_ema)
+        self.training = Training(self.parameters, StageConfig(**{"lr": 0.05, "ema": 0.9, **options}), adamw_ema, scaled)
         self.log, self.file, self.saved, self.drawn = RunLog(folder), folder / "state.safetensors", [], []
 
     def batch(self, step):
@@ -122,6 +123,50 @@ def test_values_set_from_outside_are_the_averages_too_and_stay_trainable(tmp_pat
     run.run()
     assert not run.parameters["w"].is_stop_grad() and run.training.ema.average["w"].is_stop_grad()
     assert np.abs(run.parameters["w"].numpy() - run.w).max() < 0.4
+
+
+class Overflowing(Regression):
+    """The regression with gradients in float16: those of some steps are infinite at a high scale."""
+
+    def losses(self, batch, step):
+        x, y = map(jt.array, batch)
+        w = cast(cast(self.parameters["w"], "float16"), "float32")     # its gradient is rounded to float16
+        squared = ((jt.matmul(x, w) - y) ** 2).sum(1)
+        return {"loss": squared * (1000.0 if step == 3 else 1.0)}
+
+
+def test_a_step_whose_float16_gradients_overflow_moves_nothing_and_the_run_goes_on(tmp_path):
+    run = Overflowing(tmp_path, scaled=True, steps=4, save_every=4, sample_every=100)
+    run.training.scale.value = 512.0
+    before = {}
+
+    def losses(batch, step):
+        before[step] = {name: var.numpy() for name, var in run.training.tensors().items()}
+        return run.losses(batch, step)
+
+    run.run(losses)
+    after = load_file(run.file)
+    for name in ("raw.w", "ema.w", "m.w", "v.w"):
+        np.testing.assert_array_equal(after[name], before[3][name], err_msg=name)
+        assert not np.array_equal(before[3][name], before[2][name]), name
+    training = run.training
+    assert training.n == 4 and training.optimizer.n == training.ema.n == 3
+    assert training.scale.value == 256 and run.log.history("train")[-1]["skipped"] == 1
+
+
+def test_a_scaled_run_takes_the_steps_of_an_unscaled_one_and_resumes_as_it_was(tmp_path):
+    plain, scaled = (Regression(tmp_path / name, scaled, steps=6, save_every=3, sample_every=100)
+                     for name, scaled in (("plain", False), ("scaled", True)))
+    plain.run()
+    scaled.training.scale.value = 1024.0
+    scaled.run()
+    for name in ("raw.w", "m.w", "v.w"):
+        np.testing.assert_allclose(load_file(scaled.file)[name], load_file(plain.file)[name], rtol=2e-6, atol=1e-9)
+    again = Regression(tmp_path / "again", True, steps=6, save_every=3, sample_every=100)
+    scaled.training.scale.skipped = 2
+    again.training.restore({name: var.numpy() for name, var in scaled.training.tensors().items()}, 6)
+    found = again.training
+    assert found.scale.value == 1024 and (found.optimizer.n, found.ema.n, found.n) == (4, 4, 6)
 
 
 class Diffusion:

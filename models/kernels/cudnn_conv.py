@@ -53,7 +53,9 @@ class CudnnConv(jt.Function):
 
 
 HEADER = "#include <executor.h>\n" + include("cudnn_conv") + """
+#ifndef cudnn_handle
 namespace jittor { extern cudnnHandle_t cudnn_handle; }
+#endif
 
 struct iidm_scratch {  // from Jittor's own pool
     void* at = nullptr;

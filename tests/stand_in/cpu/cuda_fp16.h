@@ -1,0 +1,1 @@
+// Stands in for CUDA's header on a CPU: play.h has the number types.
