@@ -1,7 +1,7 @@
 """Algorithm 2: synthesis from a mask and a style reference, in rounds of noising and denoising."""
 import numpy as np
 
-from ldm.colour_transfer import transfer
+from ldm.colour_transfer import transfer_all
 from ldm.guidance import guided, guides
 from ldm.levels import walk
 from ldm.noise import normal, q_sample
@@ -42,8 +42,7 @@ def noised_start(encode, k, images, references, names, sampling, schedule, shape
     quality = sampling.jpeg_between_rounds
     filed = (lambda images: through_jpeg(images, quality)) if quality else (lambda images: images)
     if k > 0:                                                                           # Eq. (6)
-        images = filed(np.stack([transfer(sampling.colour_transfer, x_g, x_r)
-                                 for x_g, x_r in zip(filed(images), references)]))
+        images = filed(transfer_all(sampling.colour_transfer, filed(images), references))
     z_0 = encode(from_uint8(images))
     alpha_bar = start_alpha_bar(respace(schedule, round_.steps), round_.start, round_.published_offset)
     return q_sample(z_0, alpha_bar, eps)                                                # Eq. (1)

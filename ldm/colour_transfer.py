@@ -3,6 +3,9 @@
 Reinhard et al. 2001, "Color Transfer between Images", moves mean and standard deviation of each channel of a
 decorrelated colour space. The winning entry did so in 8-bit CIELAB (`cielab8`); `reinhard` is the cited paper's own.
 """
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 
@@ -19,6 +22,12 @@ def transfer(kind, source, reference):
     if kind not in ("cielab8", "reinhard"):
         raise UserError(f"sampling.colour_transfer is {kind!r}, expected cielab8, reinhard or none")
     return (cielab8 if kind == "cielab8" else reinhard)(source, reference)
+
+
+def transfer_all(kind, sources, references):
+    """transfer() of every pair of a batch, uint8 (B, H, W, 3), in as many threads as there are cores: a GPU waits for it."""
+    with ThreadPoolExecutor(min(len(sources), os.cpu_count() or 1)) as pool:
+        return np.stack(list(pool.map(lambda pair: transfer(kind, *pair), zip(sources, references))))
 
 
 def cielab8(source, reference):

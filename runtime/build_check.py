@@ -61,14 +61,16 @@ def softmax():
     y = nn.softmax(x, dim=-1)
     return [y, jt.grad((y * y).sum(), x)]
 ones = lambda *shape: jt.array(np.ones(shape, "float32"))
-def unet():
+def unet(precision="float32"):
     from configs.schema import UNetConfig
     from ldm.losses import diffusion_loss
     from ldm.schedule import make_schedule
     from models.layers import parameters_of
+    from models.precision import compute_in
     from models.unet import UNet
     model = UNet(UNetConfig(channels=32, channel_mult=[1, 2], res_blocks=1, attention_factors=[2], head_channels=32,
                             spade_channels=8))
+    compute_in(model, precision)
     labels = jt.array(np.zeros((2, 8, 12), "int32"))
     loss = diffusion_loss(model, ones(2, 3, 8, 12), labels, np.array([3, 500]), ones(2, 3, 8, 12),
                           make_schedule("linear", 1000))["loss"].sum()
@@ -89,6 +91,8 @@ trials = {
     "argmax (cub)": lambda: list(jt.argmax(ones(6, 10), dim=1)),
     "cumsum (cub)": lambda: [jt.cub_cumsum(ones(6, 10))],
     "U-Net, training step": unet,
+    "U-Net, training step in float16": lambda: unet("float16"),
+    "U-Net, training step in bfloat16": lambda: unet("bfloat16"),
 }
 jit = f"{jt.flags.cache_path}/jit"
 def kernels():

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ldm.colour_transfer import cielab8, l_alpha_beta, reinhard, transfer
+from ldm.colour_transfer import cielab8, l_alpha_beta, reinhard, transfer, transfer_all
 from runtime.errors import UserError
 
 
@@ -58,6 +58,14 @@ def test_transfer_chooses_by_name_and_none_leaves_the_source_alone():
     np.testing.assert_array_equal(transfer("reinhard", source, reference), reinhard(source, reference))
     with pytest.raises(UserError, match="sampling.colour_transfer"):
         transfer("lab", source, reference)
+
+
+def test_a_batch_in_threads_is_the_same_as_one_after_the_other():
+    sources, references = ([landscape(seed) for seed in seeds] for seeds in (range(5), range(5, 10)))
+    np.testing.assert_array_equal(transfer_all("cielab8", np.stack(sources), np.stack(references)),
+                                  [cielab8(*pair) for pair in zip(sources, references)])
+    with pytest.raises(UserError, match="sampling.colour_transfer"):
+        transfer_all("lab", np.stack(sources), np.stack(references))
 
 
 def test_an_image_of_another_kind_is_an_error():

@@ -2,9 +2,12 @@
 import numpy as np
 import pytest
 
+from models.kernels.casting import cast
 from models.kernels.conv import SMALL, conv2d
 from runtime.backend import jt
+from runtime.processor import multiplies_bfloat16
 from tests.helpers import convolve, on_cpu, slopes
+from tests.play import assert_close
 
 
 def arrays(rng, batch=2, inputs=5, outputs=7, size=(3, 5), kernel=3):
@@ -26,6 +29,39 @@ def test_a_convolution_and_its_gradients_are_those_of_the_definition(impl, kerne
         places = rng.permutation(array.size)[:12]
         expected = slopes(lambda: (convolve(x, weight, bias, 1, kernel // 2) * direction).sum(), array, places)
         np.testing.assert_allclose(gradient.numpy().reshape(-1)[places], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("impl", ["kernel", "reference"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@on_cpu
+def test_16_bit_numbers_are_computed_with_in_float32_and_float32_weights_are_rounded_to_them(impl, dtype, rng):
+    x, weight, bias, direction = (jt.array(a.astype(np.float32)) for a in arrays(rng))
+    narrow = lambda array: cast(cast(array, dtype), "float32")
+    exact = [narrow(array) for array in (x, weight, bias)]
+    y = conv2d(*exact, 1, 1, impl="reference")
+    expected = [y, *jt.grad((y * narrow(direction)).sum(), exact)]
+    given = [cast(x, dtype), weight, bias]                      # master weights
+    found = conv2d(*given, 1, 1, impl=impl)
+    assert str(found.dtype) == dtype
+    found = [found, *jt.grad((cast(found, "float32") * narrow(direction)).sum(), given)]
+    assert [str(one.dtype) for one in found[1:]] == [dtype, "float32", "float32"]
+    for one, array in zip(found, expected):
+        assert_close(cast(one, "float32").numpy(), array.numpy(), dtype)
+
+
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs a processor with AVX512_BF16")
+@pytest.mark.parametrize("kernel, stride, padding, size", [
+    (3, 1, 1, (3, 5)), (3, 1, 1, (24, 30)), (1, 1, 0, (24, 30)), (3, 2, 0, (9, 13)), (3, 1, 0, (6, 10))])
+@on_cpu
+def test_bfloat16_multiplied_by_the_processor_is_the_same_and_no_sample_depends_on_its_batch(rng, kernel, stride, padding,
+                                                                                             size):
+    x, weight, bias, _ = (cast(jt.array(a.astype(np.float32)), "bfloat16") for a in arrays(rng, 3, 37, 19, size, kernel))
+    exact = conv2d(*(cast(array, "float32") for array in (x, weight, bias)), stride, padding, impl="reference").numpy()
+    with jt.no_grad():
+        found = cast(conv2d(x, weight, bias, stride, padding), "float32").numpy()
+        alone = cast(conv2d(x[1:2], weight, bias, stride, padding), "float32").numpy()
+    assert_close(found, exact, "bfloat16")
+    np.testing.assert_array_equal(alone[0], found[1])
 
 
 @on_cpu

@@ -4,12 +4,15 @@
 // The weights are used as they lie; oneDNN's own convolution first rearranges them, which for 1024 x 1024 channels on 6 x 8
 // pixels takes ten times as long as the arithmetic.
 #pragma once
+#define IIDM_CONV
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
+#ifndef ONEAPI_DNNL_DNNL_H   // oneDNN's own header, where it comes first
 extern "C" int dnnl_sgemm(char transa, char transb, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
                           int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
+#endif
 
 namespace iidm {
 
@@ -27,14 +30,15 @@ inline void for_each_row(const Conv& c, F tap) {
     for (int64_t row = 0; row < c.rows(); ++row) tap(row, row / (k * k), row / k % k - half, row % k - half);
 }
 
-inline void to_cols(const Conv& c, const float* x, float* cols) {
+template <class T>
+inline void to_cols(const Conv& c, const T* x, T* cols) {
     for_each_row(c, [=](int64_t row, int64_t channel, int64_t dy, int64_t dx) {
-        const float* image = x + channel * c.pixels();
-        float* out = cols + row * c.pixels();
+        const T* image = x + channel * c.pixels();
+        T* out = cols + row * c.pixels();
         for (int64_t i = 0; i < c.height; ++i)
             for (int64_t j = 0; j < c.width; ++j) {
                 const bool inside = i + dy >= 0 && i + dy < c.height && j + dx >= 0 && j + dx < c.width;
-                out[i * c.width + j] = inside ? image[(i + dy) * c.width + j + dx] : 0.0f;
+                out[i * c.width + j] = inside ? image[(i + dy) * c.width + j + dx] : T(0);
             }
     });
 }
