@@ -14,6 +14,7 @@ from models.prepared import PreparedUNet
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
 from runtime.memory import peak_memory
+from runtime.processor import multiplies_bfloat16
 
 
 class Ours:
@@ -24,7 +25,7 @@ class Ours:
 
     def hello(self):
         """What runs here."""
-        return {"device": DEVICE, "version": jt.__version__}
+        return {"device": DEVICE, "version": jt.__version__, "multiplies_bfloat16": multiplies_bfloat16()}
 
     def draw(self, unet, seed, path):
         """Writes weights drawn by a seed, no layer zero and no norm or bias plain, so that each shows in the outputs."""

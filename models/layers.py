@@ -1,6 +1,7 @@
 """Convolution, linear layer, group normalisation and named slots: the layers that both networks are made of."""
 import numpy as np
 
+from models.kernels.casting import cast, wide
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
 from runtime.backend import jt, nn
@@ -78,6 +79,11 @@ class Slots(nn.Module):
     def execute(self, *args):
         """Slots are containers; what their children compute, and in which order, is for their owner to say."""
         raise TypeError("Slots are not called")
+
+
+def relu(x):
+    """max(x, 0), element by element."""
+    return cast(nn.relu(wide(x)), x.dtype)
 
 
 def silu(x):

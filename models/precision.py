@@ -5,8 +5,9 @@ Training"); Jittor's own mixed-precision flags stay off.
     float32    master weights, statistics of normalisations, softmax, sums inside convolutions, the timestep, the first and last
                convolutions, quantisation, noise, samplers, losses
 
-A GPU has tensor cores for 16 bits. On a CPU they are imitated, every array rounded as a GPU would round it and computed with in
-float32: slower than float32, and there to see what a precision costs.
+A GPU has tensor cores for 16 bits. Some CPUs multiply bfloat16 (AVX512_BF16), which the convolutions of a network that paints
+use: 1.8 times as fast as float32 at full size. Otherwise 16 bits are imitated on a CPU, every array rounded as a GPU would round
+it and computed with in float32: slower than float32, and there to see what a precision costs.
 """
 from models.kernels.casting import cast
 from models.layers import Conv

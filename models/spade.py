@@ -3,7 +3,7 @@ Normalization"), on group normalisation as in the SDM U-Net."""
 from models.kernels.casting import cast
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
-from models.layers import GROUPS, Conv, Slots
+from models.layers import GROUPS, Conv, Slots, relu
 from runtime.backend import jt, nn
 
 
@@ -25,14 +25,14 @@ class SPADE(nn.Module):
 
     def modulation(self, seg):
         """seg one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else: not on h, not on t."""
-        a = nn.relu(self.mlp_shared[0](seg))                                # (B, 128, H, W)
+        a = relu(self.mlp_shared[0](seg))                                # (B, 128, H, W)
         return self.mlp_gamma(a), self.mlp_beta(a)
 
     def maps(self, seg):
         """seg one-hot (B, K, H, W) -> gamma and beta in one array (B, 2C, H, W), made by one convolution."""
         layers = self.mlp_gamma, self.mlp_beta
         weight, bias = (jt.concat([getattr(layer, name) for layer in layers], dim=0) for name in ("weight", "bias"))
-        return conv2d(nn.relu(self.mlp_shared[0](seg)), weight, bias, padding=1)
+        return conv2d(relu(self.mlp_shared[0](seg)), weight, bias, padding=1)
 
     @property
     def channels(self):

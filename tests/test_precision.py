@@ -91,7 +91,7 @@ def test_guidance_prepared_in_16_bits_is_that_of_two_forwards_and_keeps_half_the
         prepared = PreparedUNet(model, 4.0)
         found = guided(prepared, 3.5)(z, 640, labels)
     assert str(found.dtype) == "float32" and {str(var.dtype) for var in prepared.masks.maps.values()} == {dtype}
-    assert rms(found.numpy() - expected) / expected.std() < COSTS[dtype]
+    assert rms(found.numpy() - expected) / expected.std() < 6 * COSTS[dtype]      # guidance multiplies by up to 2 s - 1
     layers = [spade for spade, _ in prepared.layers]
     budget = sum(4 * int(np.prod(var.shape)) for var in whole.masks.maps.values()) / 2 / 1e9
     assert len(PreparedUNet(model, budget).kept_layers(labels.shape)) == len(layers)

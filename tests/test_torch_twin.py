@@ -65,7 +65,7 @@ def bench(tmp_path, log, *arguments):
     """A Bench of two fake sides, whose outputs differ by 0.5."""
     made = object.__new__(torch_twin.Bench)
     made.args, made.folder, made.job, made.modes = torch_twin.parse(["--repeats", "3", *arguments]), tmp_path, {}, ["eager"]
-    made.about, made.about_torch = ({"device": "cpu", "version": "1"} for _ in range(2))
+    made.about, made.about_torch = ({"device": "cpu", "version": "1", "multiplies_bfloat16": False} for _ in range(2))
     made.ours = lambda: Fake("ours", np.array([2.0, 4.0]), [9, 1, 6, 2], log)          # the first run is not counted
     made.torch = lambda: Fake("torch", np.array([2.0, 4.5]), [9, 4, 3, 8], log)
     return made
@@ -83,13 +83,15 @@ def test_the_two_take_turns_and_the_medians_are_compared(tmp_path):
     assert line == "| forward | float32 | float32 | 2 | 4 | 0.50 | 0.5 | eager, contiguous |"
 
 
-@pytest.mark.parametrize("device, ours", [("cpu", "float32"), ("cuda", "bfloat16")])
-def test_bfloat16_is_of_both_on_a_gpu_and_of_pytorch_alone_on_a_cpu(device, ours, tmp_path):
+@pytest.mark.parametrize("device, native, what, ours", [
+    ("cpu", False, "forward", "float32"), ("cpu", True, "forward", "bfloat16"), ("cpu", True, "train", "float32"),
+    ("cuda", False, "train", "bfloat16")])
+def test_ours_is_in_bfloat16_where_the_machine_computes_with_it(device, native, what, ours, tmp_path):
     asked, made = [], bench(tmp_path, [])
-    made.about["device"] = device
+    made.about.update(device=device, multiplies_bfloat16=native)
     sides = made.ours
     made.ours = lambda: noting(sides(), asked)
-    row = made.row("forward", "bfloat16")
+    row = made.row(what, "bfloat16")
     assert row["ours"]["dtype"] == ours and [given["job"]["precision"] for do, given in asked if do == "prepare"] == [ours]
 
 

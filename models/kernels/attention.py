@@ -33,12 +33,12 @@ def attention(qkv, heads, impl="auto"):
 
 def attention_reference(qkv, heads, block=1024):
     """The right answer in plain Jittor; `block`: queries at a time. The softmax is float32's whatever the products are."""
-    dtype, qkv = qkv.dtype, wide(qkv)
+    dtype, qkv = qkv.dtype, cast(qkv, stored(qkv))
     batch, channels, length = qkv.shape
     width = channels // (3 * heads)
     q, k, v = (part.reshape(batch * heads, width, length)
                for part in qkv.reshape(batch * heads, 3, width, length).split(1, dim=1))
-    q = q.transpose(0, 2, 1) / math.sqrt(width)                                     # (B h, L, D)
+    q = cast(wide(q.transpose(0, 2, 1)) / math.sqrt(width), q.dtype)                # (B h, L, D)
     out = []
     for start in range(0, length, block):
         p = nn.softmax(cast(nn.bmm(q[:, start:start + block], k), "float32"), dim=-1)    # (B h, block, L)

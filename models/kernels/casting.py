@@ -22,8 +22,9 @@ def stored(array):
 
 
 def wide(array):
-    """The array as Jittor's own operators are to take it, to be cast back afterwards: on a CPU as float32."""
-    return cast(array, stored(array))
+    """The array as float32, for Jittor's own arithmetic, to be cast back afterwards: it is one operator with both casts, while
+    of 16-bit numbers some operators do not compile and others round in between."""
+    return cast(array, "float32")
 
 
 class Cast(jt.Function):

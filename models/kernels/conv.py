@@ -8,7 +8,7 @@ both. Numbers of 16 bits go to cudnn_conv.py on a GPU; on a CPU they are compute
 processor multiplies it (AVX512_BF16) and no gradient is wanted: twice as fast as float32, and the same numbers but for the
 order of sums.
 """
-from models.kernels.casting import cast, stored
+from models.kernels.casting import cast, stored, wide
 from models.kernels.cudnn_conv import cudnn_conv
 from models.kernels.launch import choose, code, gpu, include
 from runtime.backend import jt, nn
@@ -33,7 +33,7 @@ def conv2d(x, weight, bias, stride=1, padding=0, impl="auto"):
                          "an odd kernel and padding of half of it")
     dtype, weight, bias = x.dtype, cast(weight, x.dtype), cast(bias, x.dtype)
     if gpu() and str(dtype) != "float32" and choose(impl, cuda=True):
-        return cudnn_conv(x, weight, stride, padding) + bias.reshape(1, -1, 1, 1)
+        return cast(wide(cudnn_conv(x, weight, stride, padding)) + wide(bias).reshape(1, -1, 1, 1), dtype)
     if str(dtype) == "bfloat16" and multiplies_bfloat16() and jt.flags.no_grad and choose(impl):
         return conv_bf16(x, weight, bias, stride, padding, same_size and (k == 1 or x.shape[2] * x.shape[3] <= SMALL))
     x, weight, bias = (cast(array, stored(array)) for array in (x, weight, bias))
