@@ -80,9 +80,7 @@ def main(argv):
     batch_size = sampling.pop("batch_size")  # images do not depend on this and the next two
     for name in ("spade_cache_gb", "autoencoder_gb"):
         sampling.pop(name)
-    said, score = {"weights": hashes, "sampling": sampling}, None
-    if sampling.pop("precision") != "float32":  # what earlier manifests, which do not say, were made with
-        said["precision"] = config.sampling.precision
+    said, score = {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling}, None
     if args.candidates > 1:
         score = scorer(args.select, args.segmenter)
         said["candidates"] = {"n": args.candidates, "select": args.select,
@@ -92,8 +90,9 @@ def main(argv):
     ours = share(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]
     steps = sum(steps_taken(round_) for round_ in config.sampling.rounds)
-    print(f"{checkpoint} at step {weights.header.step} on the {DEVICE}: {len(missing)} of {len(ours)} images to paint, "
-          f"{steps} steps and {evaluations(config.sampling, schedule)} network evaluations each", flush=True)
+    numbers = "" if config.sampling.precision == "float32" else f" in {config.sampling.precision}"
+    print(f"{checkpoint} at step {weights.header.step} on the {DEVICE}{numbers}: {len(missing)} of {len(ours)} images to "
+          f"paint, {steps} steps and {evaluations(config.sampling, schedule)} network evaluations each", flush=True)
 
     painter = Painter((encode, decode, model, schedule), config, results, args.candidates, score)
     start = time.monotonic()

@@ -17,6 +17,7 @@ from runtime.files import replacing, sha256, write_json
 from runtime.log import bar
 
 MANIFEST, ARCHIVE = "manifest.json", "result.zip"
+UNSAID = {"precision": "float32"}  # settings that earlier manifests do not name, and what they were
 
 
 class Submission:
@@ -48,7 +49,7 @@ class Submission:
         """A line for everything that differs from the run this folder holds."""
         lines = []
         for name in sorted(set(self.settings) | set(old["settings"])):
-            before, now = old["settings"].get(name), self.settings.get(name)
+            before, now = (settings.get(name, UNSAID.get(name)) for settings in (old["settings"], self.settings))
             if before != now:
                 lines.append(f"{self.folder}: {name} was {short(before)}, now {short(now)}; expected the run this folder "
                              "holds; another --output_path keeps both, --overwrite replaces it")

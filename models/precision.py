@@ -6,12 +6,13 @@ Training"); Jittor's own mixed-precision flags stay off.
                convolutions, quantisation, noise, samplers, losses
 
 A GPU has tensor cores for 16 bits. Some CPUs multiply bfloat16 (AVX512_BF16), which the convolutions of a network that paints
-use: 1.8 times as fast as float32 at full size. Otherwise 16 bits are imitated on a CPU, every array rounded as a GPU would round
-it and computed with in float32: slower than float32, and there to see what a precision costs.
+use: 1.8 times as fast as float32 at full size. Otherwise 16 bits are imitated on a CPU, every array rounded as a GPU would
+round it and computed with in float32: slower than float32, and there to see what a precision costs.
 """
 from models.kernels.casting import cast
 from models.layers import Conv
 from runtime.backend import jt
+from runtime.processor import multiplies_bfloat16
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -24,6 +25,13 @@ def resolve(precision):
     if not jt.flags.use_cuda:
         return "float32"
     return "bfloat16" if min(jt.flags.cuda_archs) >= 80 else "float16"
+
+
+def imitated(precision, training=False):
+    """A line for a user who asked for 16 bits where they are imitated, slower than float32; None where they are not."""
+    if precision == "float32" or jt.flags.use_cuda or (precision == "bfloat16" and not training and multiplies_bfloat16()):
+        return None
+    return f"{precision} is imitated on this CPU, slower than float32: to see what it costs a picture, not to save time"
 
 
 def compute_in(model, precision, store=False):

@@ -96,6 +96,8 @@ def load_networks(config, checkpoint, weights):
                         f"{hashes['autoencoder'][:12]}, expected {expected[:12]}); --autoencoder names another file")
 
     config.sampling.precision = precision.resolve(config.sampling.precision)
+    if precision.imitated(config.sampling.precision):
+        print(precision.imitated(config.sampling.precision))
     for network in (model, autoencoder):
         precision.compute_in(network, config.sampling.precision, store=True)
     rows = rows_at_once(config.autoencoder, config.data, config.sampling.autoencoder_gb)

@@ -11,7 +11,7 @@ from ldm.noise import generator
 from ldm.pixels import from_uint8
 from ldm.schedule import make_schedule
 from models.checkpoint import weights_hash
-from models.precision import compute_in, resolve
+from models.precision import compute_in, imitated, resolve
 from models.prepared import PreparedUNet
 from models.unet import build_unet
 from models.weights import load_weights
@@ -36,6 +36,8 @@ def train_unet(config, pairs, autoencoder, resume):
             return autoencoder.encode(from_uint8(images)).numpy()
 
     config.train.precision = resolve(config.train.precision)
+    if imitated(config.train.precision, training=True):
+        print(imitated(config.train.precision, training=True))
     model = build_unet(config.unet, seed=config.train.seed)
     compute_in(model, config.train.precision)
     run = Run(config, "unet", model, extra={"autoencoder": code}, precision=config.train.precision)

@@ -147,6 +147,15 @@ def test_auto_is_bfloat16_where_every_gpu_has_it(monkeypatch, cuda, archs, expec
     assert resolve("float16") == "float16"
 
 
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("wanted, training", [("float32", False), ("float16", False), ("bfloat16", False), ("bfloat16", True)])
+def test_a_user_is_told_where_16_bits_are_imitated(monkeypatch, wanted, training, native):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: native)
+    with jt.flag_scope(use_cuda=0):
+        said = precision.imitated(wanted, training)
+    assert bool(said) == (wanted != "float32" and not (wanted == "bfloat16" and native and not training))
+
+
 @pytest.mark.parametrize("section", ["train", "sampling"])
 def test_another_precision_is_an_error_that_lists_those_there_are(section):
     with pytest.raises(ConfigError, match=f"{section}.precision is 'half', expected float32, bfloat16, float16 or auto"):

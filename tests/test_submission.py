@@ -81,6 +81,13 @@ def test_another_run_in_the_same_folder_is_refused_and_told_what_differs(setting
     assert not submission(tmp_path, settings, inputs, overwrite=True).has("a.b")
 
 
+def test_a_folder_from_before_there_were_precisions_goes_on_in_float32_alone(tmp_path):
+    submission(tmp_path).write("a.b", np.zeros((12, 16, 3), np.uint8))
+    with pytest.raises(UserError, match='precision was "float32", now "bfloat16"'):
+        submission(tmp_path, {**SETTINGS, "precision": "bfloat16"})
+    assert submission(tmp_path, {**SETTINGS, "precision": "float32"}).has("a.b")
+
+
 def test_images_of_somebody_else_are_not_mixed_in(tmp_path):
     Image.new("RGB", (16, 12)).save(tmp_path / "holiday.jpg")
     with pytest.raises(UserError, match="holds images but no manifest.json"):
