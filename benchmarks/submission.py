@@ -4,7 +4,8 @@ At demo size both are really run on the demo's weights, and the sum of their par
 with what each took (real_over_composed, the median): a shared machine's speed changes within seconds. At --full
 size, where the published recipe would take hours an image on a CPU, the sum alone: measured seconds of a plain step (two
 forwards), of our guided and unguided steps, of what is made once per mask, of encoding, decoding and colour transfer, times
-how often each recipe needs them. S is the style similarity of the images that were really made.
+how often each recipe needs them. S is the style similarity of the images that were really made, M their mask accuracy by a
+segmenter, where one is given.
 """
 import argparse
 import contextlib
@@ -28,7 +29,6 @@ from ldm.colour_transfer import transfer
 from ldm.guidance import guided
 from ldm.pixels import from_uint8, to_uint8
 from ldm.schedule import make_schedule
-from metrics.style import style_similarity
 from models.autoencoder import build_autoencoder
 from models.checkpoint import fill
 from models.layers import initialise
@@ -36,6 +36,7 @@ from models.prepared import PreparedUNet
 from models.unet import build_unet
 from models.weights import load_autoencoder, open_weights
 from runtime.backend import DEVICE, jt
+from stages.selection import scorer
 
 
 def main():
@@ -43,6 +44,7 @@ def main():
     parser.add_argument("--full", action="store_true", help="the published size, random weights, the sum of parts only")
     parser.add_argument("--recipe", default="iidm_fast", help="config of our recipe (default: iidm_fast)")
     parser.add_argument("--images", type=int, default=4, help="masks that are really painted at demo size (default: 4)")
+    parser.add_argument("--segmenter", metavar="FILE", help="for M: what train.py --stage segmenter makes, as for evaluate.py")
     parser.add_argument("--repeats", type=int, help="timed runs of each part (default: 3; at demo size 30)")
     args = parser.parse_args()
     repeats = args.repeats or (3 if args.full else 30)
@@ -63,7 +65,9 @@ def main():
         result[name] = {"evaluations": sum(calls(r, schedule) for r in sampling.rounds)}
         if not args.full:
             used, ratios, before = PreparedUNet(model) if way == "ours" else model, [], None
-            for seconds_taken, result[name]["S"] in really_run(config, encode, decode, used, sampling, schedule, args.images):
+            painted = really_run(config, (encode, decode, used), sampling, schedule, args.images, args.segmenter)
+            for seconds_taken, scores in painted:
+                result[name].update(scores)
                 measured.append(measure(config, autoencoder, model, repeats))
                 if before:                                                     # the first image compiles: it is not counted
                     ratios.append((seconds_taken, seconds_taken / composed([before, measured[-1]], sampling, way)))
@@ -141,23 +145,26 @@ def compose(sampling, schedule, parts, way):
     return total
 
 
-def really_run(config, encode, decode, model, sampling, schedule, count):
-    """Yields (seconds, S of the images so far) for images that are really painted, one at a time, `count` and one before."""
+def really_run(config, networks, sampling, schedule, count, segmenter=None):
+    """Yields (seconds, {"S" and, with a segmenter, "M"} of the images so far) for images that are really painted, one at a
+    time, `count` and one before."""
+    scorers = {"S": scorer("s", None), **({"M": scorer("m", segmenter)} if segmenter else {})}
+    scores = {name: [] for name in scorers}
     height, width, factor = config.data.height, config.data.width, config.autoencoder.factor
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.redirect_stdout(sys.stderr):
             write_dataset(folder, train=2 * count + 2, test=count + 1, width=width, height=height, seed=11, progress=False)
         cases = find_test(Path(folder) / "test", Path(folder) / "train")
         given = [(read_image(case.reference, height, width), read_labels(case.mask, height // factor, width // factor),
-                  case.stem) for case in cases]
-    similarity = []
-    for image, labels, name in given:
-        start = time.perf_counter()
-        found, _ = synthesise(encode, decode, model, image[None], labels[None], [name], sampling, schedule,
-                              config.unet.latent_channels)
-        taken = time.perf_counter() - start
-        similarity.append(style_similarity(found[0], image))
-        yield taken, 100 * float(np.mean(similarity))
+                  case) for case in cases]
+        for image, labels, case in given:
+            start = time.perf_counter()
+            found, _ = synthesise(*networks, image[None], labels[None], [case.stem], sampling, schedule,
+                                  config.unet.latent_channels)
+            taken = time.perf_counter() - start
+            for name, score in scorers.items():
+                scores[name].append(score(case, image, found[0]))
+            yield taken, {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 if __name__ == "__main__":
