@@ -32,6 +32,7 @@ from ldm.schedule import make_schedule
 from models.autoencoder import build_autoencoder
 from models.checkpoint import fill
 from models.layers import initialise
+from models.precision import PRECISIONS, compute_in, resolve
 from models.prepared import PreparedUNet
 from models.unet import build_unet
 from models.weights import load_autoencoder, open_weights
@@ -44,6 +45,8 @@ def main():
     parser.add_argument("--full", action="store_true", help="the published size, random weights, the sum of parts only")
     parser.add_argument("--recipe", default="iidm_fast", help="config of our recipe (default: iidm_fast)")
     parser.add_argument("--images", type=int, default=4, help="masks that are really painted at demo size (default: 4)")
+    parser.add_argument("--precision", default="float32", choices=[*PRECISIONS, "auto"],
+                        help="of our way; at demo size of all (default: float32)")
     parser.add_argument("--segmenter", metavar="FILE", help="for M: what train.py --stage segmenter makes, as for evaluate.py")
     parser.add_argument("--repeats", type=int, help="timed runs of each part (default: 3; at demo size 30)")
     args = parser.parse_args()
@@ -53,6 +56,11 @@ def main():
     config, autoencoder, model = published_size() if args.full else demo_size()
     schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
     encode, decode = autoencoder.encode, autoencoder.decode
+    precision, plain_parts = resolve(args.precision), None
+    if precision != "float32":
+        plain_parts = measure(config, autoencoder, model, repeats) if args.full else None
+        for network in (model, autoencoder):
+            compute_in(network, precision, store=True)
     recipes = (("published, plain way", published, "plain"), ("published, our way", published, "ours"),
                (f"{args.recipe}, our way", ours, "ours"))
     measured = [measure(config, autoencoder, model, repeats)]
@@ -60,7 +68,8 @@ def main():
     def composed(found, sampling, way):
         return compose(sampling, schedule, {part: statistics.mean(one[part] for one in found) for part in found[0]}, way)
 
-    result = {"device": DEVICE, "size": "full" if args.full else "demo", "recipe": args.recipe, "parts": {}}
+    result = {"device": DEVICE, "size": "full" if args.full else "demo", "recipe": args.recipe, "precision": precision,
+              "parts": {}}
     for name, sampling, way in recipes:
         result[name] = {"evaluations": sum(calls(r, schedule) for r in sampling.rounds)}
         if not args.full:
@@ -76,7 +85,9 @@ def main():
                                 real_over_composed=statistics.median(ratio for _, ratio in ratios))
     parts = result["parts"] = {part: statistics.median(found[part] for found in measured) for part in measured[0]}
     for name, sampling, way in recipes:
-        result[name]["composed_seconds"] = compose(sampling, schedule, parts, way)
+        result[name]["composed_seconds"] = compose(sampling, schedule, (way == "plain" and plain_parts) or parts, way)
+    if plain_parts:
+        result["float32_parts"] = plain_parts
     plain, fast = (result[name]["composed_seconds"] for name in ("published, plain way", f"{args.recipe}, our way"))
     print(json.dumps({**result, "composed_ratio": fast / plain, "peak_mb": peak_mb()}))
 
