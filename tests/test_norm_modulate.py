@@ -125,6 +125,19 @@ def test_16_bit_numbers_are_computed_with_in_float32(rng, dtype, maps):
     assert_the_same(arrays, weight, 3, dtype, [with_gradients])
 
 
+@pytest.mark.parametrize("maps", [False, True])
+@on_cpu
+def test_without_gradient_bfloat16_is_read_and_written_as_it_is_to_the_same_numbers(rng, maps):
+    shape = (2, 6, 37, 61)
+    arrays, weight = draw(rng, shape, maps, True), rng.standard_normal(shape).astype(np.float32)
+    expected, _ = with_gradients(arrays, 3, True, "kernel", weight, "bfloat16")
+    given = {name: cast(jt.array(array), "bfloat16" if array.ndim == 4 else "float32") for name, array in arrays.items()}
+    with jt.no_grad():
+        found = norm_modulate(groups=3, eps=EPS, act=True, impl="kernel", **given)
+    assert str(found.dtype) == "bfloat16"
+    assert_close(cast(found, "float32").numpy(), expected, "bfloat16")
+
+
 @pytest.mark.parametrize("maps, timestep", [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @on_cpu

@@ -21,6 +21,11 @@ def stored(array):
     return str(array.dtype) if gpu() else "float32"
 
 
+def native(array):
+    """The same for a kernel without gradient that on a CPU reads and writes bfloat16 too."""
+    return str(array.dtype) if gpu() or str(array.dtype) == "bfloat16" else "float32"
+
+
 def wide(array):
     """The array as float32, for Jittor's own arithmetic, to be cast back afterwards: it is one operator with both casts, while
     of 16-bit numbers some operators do not compile and others round in between."""
@@ -45,5 +50,5 @@ def nearest(array, dtype):
     if dtype != "bfloat16":
         return array.cast(dtype)
     array = array.cast("float32")
-    return code([array.shape], [dtype], [array], include("casting"),
-                cpu="iidm::to_bfloat16_cpu(in0_p, out0_p, in0->num);", cuda=None)[0]
+    return code([array.shape], [dtype], [array], include("device", "casting"),
+                cpu="iidm::to_bf16_cpu(in0_p, iidm::numbers(out0_p), in0->num);", cuda=None)[0]

@@ -38,7 +38,7 @@ inline void to_cols(const Conv& c, const T* x, T* cols) {
         for (int64_t i = 0; i < c.height; ++i)
             for (int64_t j = 0; j < c.width; ++j) {
                 const bool inside = i + dy >= 0 && i + dy < c.height && j + dx >= 0 && j + dx < c.width;
-                out[i * c.width + j] = inside ? image[(i + dy) * c.width + j + dx] : T(0);
+                out[i * c.width + j] = inside ? image[(i + dy) * c.width + j + dx] : T{0};
             }
     });
 }

@@ -69,8 +69,8 @@ def conv_bf16(x, weight, bias, stride, padding, product):
     size = [(n + 2 * padding - weight.shape[2]) // stride + 1 for n in x.shape[2:]]
     y, = code([[x.shape[0], weight.shape[0], *size]], [x.dtype], [x, weight, cast(bias, "float32")], HEADER_BF16,
               cpu="iidm::conv_bf16_cpu({iidm_conv(in0, in1), int64_t(data[\"stride\"]), int64_t(data[\"padding\"])}, "
-                  "data[\"product\"] > 0, in0_p, in1_p, in2_p, out0_p);", cuda=None,
-              data={"stride": stride, "padding": padding, "product": int(product)})
+                  "data[\"product\"] > 0, iidm::numbers(in0_p), iidm::numbers(in1_p), in2_p, iidm::numbers(out0_p));",
+              cuda=None, data={"stride": stride, "padding": padding, "product": int(product)})
     y.compile_options = {f"FLAGS: -I{onednn().parent} ": 1}
     return y
 
@@ -79,4 +79,4 @@ SHAPE = """
 #define iidm_conv(x, w) iidm::Conv{x->shape[0], x->shape[1], w->shape[0], x->shape[2], x->shape[3], w->shape[2]}
 """
 HEADER = include("conv") + SHAPE
-HEADER_BF16 = "#include <dnnl.hpp>\n" + include("casting", "conv", "conv_bf16") + SHAPE
+HEADER_BF16 = "#include <dnnl.hpp>\n" + include("device", "conv", "conv_bf16") + SHAPE

@@ -5,16 +5,16 @@
 // memory that all calls share.
 #pragma once
 #ifndef IIDM_CONV            // Jittor finds no include of an include: conv.py names all, and oneDNN's header before them
-#include <casting.cuh>
 #include <conv.cuh>
+#include <device.cuh>
 #include <dnnl.hpp>
 #endif
 #include <array>
 #include <map>
 
 // In the library, if not in its headers: bfloat16 products as dnnl_sgemm's, summed in float32.
-extern "C" int dnnl_gemm_bf16bf16f32(char transa, char transb, int64_t m, int64_t n, int64_t k, float alpha, const uint16_t* a,
-                                     int64_t lda, const uint16_t* b, int64_t ldb, float beta, float* c, int64_t ldc);
+extern "C" int dnnl_gemm_bf16bf16f32(char transa, char transb, int64_t m, int64_t n, int64_t k, float alpha,
+                                     const iidm::Bf16* a, int64_t lda, const iidm::Bf16* b, int64_t ldb, float beta, float* c, int64_t ldc);
 
 namespace iidm {
 
@@ -24,21 +24,21 @@ struct ConvBf16 {
     int64_t out(int64_t n) const { return (n + 2 * padding - shape.kernel) / stride + 1; }
 };
 
-inline void conv_bf16_product(const Conv& c, const uint16_t* x, const uint16_t* w, const float* b, uint16_t* y) {
+inline void conv_bf16_product(const Conv& c, const Bf16* x, const Bf16* w, const float* b, Bf16* y) {
     const int64_t n = c.pixels();
-    static std::vector<uint16_t> cols;
+    static std::vector<Bf16> cols;
     static std::vector<float> sums;
     if (c.kernel > 1) cols.resize(c.rows() * n);
     sums.resize(c.outputs * n);
     for (int64_t image = 0; image < c.batch; ++image) {
-        const uint16_t* in = x + image * c.inputs * n;
+        const Bf16* in = x + image * c.inputs * n;
         if (c.kernel > 1) to_cols(c, in, cols.data());
         dnnl_gemm_bf16bf16f32('N', 'N', c.outputs, n, c.rows(), 1.0f, w, c.rows(), c.kernel > 1 ? cols.data() : in, n, 0.0f,
                               sums.data(), n);
-        uint16_t* out = y + image * c.outputs * n;
+        Bf16* out = y + image * c.outputs * n;
 #pragma omp parallel for schedule(static)
         for (int64_t o = 0; o < c.outputs; ++o)
-            for (int64_t i = 0; i < n; ++i) out[o * n + i] = nearest_bfloat16(sums[o * n + i] + b[o]);
+            for (int64_t i = 0; i < n; ++i) out[o * n + i] = nearest_bf16(sums[o * n + i] + b[o]);
     }
 }
 
@@ -76,7 +76,7 @@ struct Plan {
     }
 };
 
-inline void conv_bf16_layouts(const ConvBf16& c, const uint16_t* x, const uint16_t* w, const float* b, uint16_t* y) {
+inline void conv_bf16_layouts(const ConvBf16& c, const Bf16* x, const Bf16* w, const float* b, Bf16* y) {
     static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
     static dnnl::stream stream(engine);
     static std::map<std::array<int64_t, 7>, Plan> plans;
@@ -92,11 +92,11 @@ inline void conv_bf16_layouts(const ConvBf16& c, const uint16_t* x, const uint16
         at += Plan::room(memory.get_desc());
     };
     own(p.x_own); own(p.w_own); own(p.y_own);
-    p.w.set_data_handle(const_cast<uint16_t*>(w));
+    p.w.set_data_handle(const_cast<Bf16*>(w));
     p.b.set_data_handle(const_cast<float*>(b));
     p.w_in.execute(stream, p.w, p.w_own);
     for (int64_t image = 0; image < s.batch; ++image) {
-        p.x.set_data_handle(const_cast<uint16_t*>(x + image * s.inputs * s.pixels()));
+        p.x.set_data_handle(const_cast<Bf16*>(x + image * s.inputs * s.pixels()));
         p.y.set_data_handle(y + image * s.outputs * c.out(s.height) * c.out(s.width));
         p.x_in.execute(stream, p.x, p.x_own);
         p.conv.execute(stream, {{DNNL_ARG_SRC, p.x_own}, {DNNL_ARG_WEIGHTS, p.w_own}, {DNNL_ARG_BIAS, p.b},
@@ -107,10 +107,9 @@ inline void conv_bf16_layouts(const ConvBf16& c, const uint16_t* x, const uint16
 }
 
 // x (B, Cin, H, W), w (Cout, Cin, k, k) bfloat16, b (Cout) float32 -> y (B, Cout, H', W') bfloat16.
-inline void conv_bf16_cpu(const ConvBf16& c, bool product, const void* x, const void* w, const float* b, void* y) {
-    const uint16_t *in = static_cast<const uint16_t*>(x), *weights = static_cast<const uint16_t*>(w);
-    if (product) conv_bf16_product(c.shape, in, weights, b, static_cast<uint16_t*>(y));
-    else conv_bf16_layouts(c, in, weights, b, static_cast<uint16_t*>(y));
+inline void conv_bf16_cpu(const ConvBf16& c, bool product, const Bf16* x, const Bf16* w, const float* b, Bf16* y) {
+    if (product) conv_bf16_product(c.shape, x, w, b, y);
+    else conv_bf16_layouts(c, x, w, b, y);
 }
 
 }  // namespace iidm

@@ -23,7 +23,9 @@ struct CudnnConv {
     int64_t batch, inputs, outputs, height, width, kernel, stride, padding;
     bool last;
     int out(int64_t n) const { return int((n + 2 * padding - kernel) / stride + 1); }
-    std::array<int64_t, 9> key() const { return {batch, inputs, outputs, height, width, kernel, stride, padding, int64_t(last)}; }
+    std::array<int64_t, 9> key() const {
+        return {batch, inputs, outputs, height, width, kernel, stride, padding, int64_t(last)};
+    }
 };
 
 inline void check(cudnnStatus_t status) {
@@ -80,10 +82,11 @@ struct CudnnPlan {
 
 constexpr size_t kWorkspace = size_t(512) << 20;  // bytes that an algorithm may ask for while all are tried
 
-// The plan of a call: made by find(plan) the first time. Plans of a type and direction: `plans`.
+using CudnnPlans = std::map<std::array<int64_t, 9>, std::unique_ptr<CudnnPlan>>;  // of a type and direction
+
+// The plan of a call: made by find(plan) the first time.
 template <class Find>
-inline CudnnPlan& plan_of(std::map<std::array<int64_t, 9>, std::unique_ptr<CudnnPlan>>& plans, const CudnnConv& c,
-                          cudnnDataType_t type, Find find) {
+inline CudnnPlan& plan_of(CudnnPlans& plans, const CudnnConv& c, cudnnDataType_t type, Find find) {
     std::unique_ptr<CudnnPlan>& plan = plans[c.key()];
     if (!plan) {
         std::unique_ptr<CudnnPlan> made(new CudnnPlan(c, type));
@@ -92,8 +95,6 @@ inline CudnnPlan& plan_of(std::map<std::array<int64_t, 9>, std::unique_ptr<Cudnn
     }
     return *plan;
 }
-
-using CudnnPlans = std::map<std::array<int64_t, 9>, std::unique_ptr<CudnnPlan>>;
 
 // y = x * w. Scratch(bytes).at is memory of the GPU until it goes out of scope.
 template <class Scratch, class T>

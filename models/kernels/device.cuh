@@ -6,6 +6,7 @@
 #define IIDM_DEVICE
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 
 #if defined(__CUDACC__)
@@ -18,6 +19,41 @@
 #else
 #define IIDM_HD inline
 #endif
+
+// ---------------------------------------------------------------------------------------------------- CPU
+
+namespace iidm {
+
+struct Bf16 { uint16_t bits; };  // a bfloat16 on a CPU, where Jittor's own cuts off digits
+
+// The nearest, of two equally near the even one, as a GPU does it.
+inline Bf16 nearest_bf16(float a) {
+    uint32_t bits;
+    std::memcpy(&bits, &a, sizeof bits);
+    if ((bits & 0x7fffffff) > 0x7f800000) return {uint16_t(bits >> 16 | 0x40)};  // not a number; as bits, under -Ofast
+    return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
+
+inline float wide_of(float a) { return a; }
+inline float wide_of(Bf16 a) {
+    const uint32_t bits = uint32_t(a.bits) << 16;
+    float to;
+    std::memcpy(&to, &bits, sizeof to);
+    return to;
+}
+
+inline void put(float a, float& to) { to = a; }
+inline void put(float a, Bf16& to) { to = nearest_bf16(a); }
+
+// Jittor's pointers as the CPU's functions take them.
+inline const float* numbers(const float* a) { return a; }
+inline float* numbers(float* a) { return a; }
+template <class T> inline const Bf16* numbers(const T* a) { return reinterpret_cast<const Bf16*>(a); }
+template <class T> inline Bf16* numbers(T* a) { return reinterpret_cast<Bf16*>(a); }
+
+}  // namespace iidm
+
+// ---------------------------------------------------------------------------------------------------- GPU
 
 #ifdef IIDM_GPU
 namespace iidm {

@@ -29,9 +29,10 @@ inline double sum_in_blocks(int64_t n, F term) {
 }
 
 // Of a group's n values, in two passes.
-inline Moments moments(const float* x, int64_t n, float eps) {
-    const float mean = float(sum_in_blocks(n, [=](int64_t i) { return x[i]; }) / double(n));
-    const double square = sum_in_blocks(n, [=](int64_t i) { float d = x[i] - mean; return d * d; });
+template <class T>
+inline Moments moments(const T* x, int64_t n, float eps) {
+    const float mean = float(sum_in_blocks(n, [=](int64_t i) { return wide_of(x[i]); }) / double(n));
+    const double square = sum_in_blocks(n, [=](int64_t i) { float d = wide_of(x[i]) - mean; return d * d; });
     return {mean, float(1.0 / std::sqrt(square / double(n) + double(eps)))};
 }
 

@@ -23,37 +23,39 @@ struct NormBranches {
 // Where row i of n is found in the small picture of min(n, 3) rows.
 IIDM_HD int64_t small_index(int64_t i, int64_t n) { return i == 0 ? 0 : i == n - 1 ? (n < 3 ? n : 3) - 1 : 1; }
 
-inline void norm_branches_cpu(const NormBranches& p, const float* x, const float* maps, const float* empty,
-                              const float* scale, const float* shift, float* y) {
+template <class T>
+inline void norm_branches_cpu(const NormBranches& p, const T* x, const T* maps, const T* empty,
+                              const float* scale, const float* shift, T* y) {
     const int64_t n = p.pixels(), wide = p.channels / p.groups, h = p.height < 3 ? p.height : 3, w = p.width < 3 ? p.width : 3;
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
         const int64_t b = job / p.groups, first = (job % p.groups) * wide;
-        const float* group = x + (b * p.channels + first) * n;
+        const T* group = x + (b * p.channels + first) * n;
         const Moments m = moments(group, wide * n, p.eps);
         for (int64_t j = 0; j < wide; ++j) {
             const int64_t c = first + j;
-            const float* __restrict__ in = group + j * n;
-            float* __restrict__ out = y + (b * p.channels + c) * n;
+            const T* __restrict__ in = group + j * n;
+            T* __restrict__ out = y + (b * p.channels + c) * n;
             const int64_t at = b * p.channels + c;
             const Row all = {m.mean, m.rstd, scale ? 1.0f + scale[at] : 1.0f, shift ? shift[at] : 0.0f};
             if (b < p.masks) {
-                const float* __restrict__ gamma = maps + (b * 2 * p.channels + c) * n;
-                const float* __restrict__ beta = gamma + p.channels * n;
-                for (int64_t i = 0; i < n; ++i) out[i] = silu(modulate(all, in[i], 1.0f + gamma[i], beta[i]));
+                const T* __restrict__ gamma = maps + (b * 2 * p.channels + c) * n;
+                const T* __restrict__ beta = gamma + p.channels * n;
+                for (int64_t i = 0; i < n; ++i)
+                    put(silu(modulate(all, wide_of(in[i]), 1.0f + wide_of(gamma[i]), wide_of(beta[i]))), out[i]);
                 continue;
             }
             for (int64_t r = 0; r < p.height; ++r) {
-                const float* gamma = empty + (c * h + small_index(r, p.height)) * w;
-                const float* beta = gamma + p.channels * h * w;
-                const float* __restrict__ row = in + r * p.width;
-                float* __restrict__ to = out + r * p.width;
+                const T* gamma = empty + (c * h + small_index(r, p.height)) * w;
+                const T* beta = gamma + p.channels * h * w;
+                const T* __restrict__ row = in + r * p.width;
+                T* __restrict__ to = out + r * p.width;
                 const auto value = [=](int64_t i, int64_t at) {
-                    return silu(modulate(all, row[i], 1.0f + gamma[at], beta[at]));
+                    return silu(modulate(all, wide_of(row[i]), 1.0f + wide_of(gamma[at]), wide_of(beta[at])));
                 };
-                to[0] = value(0, 0);
-                for (int64_t i = 1; i + 1 < p.width; ++i) to[i] = value(i, 1);
-                if (p.width > 1) to[p.width - 1] = value(p.width - 1, w - 1);
+                put(value(0, 0), to[0]);
+                for (int64_t i = 1; i + 1 < p.width; ++i) put(value(i, 1), to[i]);
+                if (p.width > 1) put(value(p.width - 1, w - 1), to[p.width - 1]);
             }
         }
     }

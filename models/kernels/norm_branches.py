@@ -7,7 +7,7 @@ after them the same pictures without. Why a kernel: the branch without a mask ne
 size that would be read from memory at every step; and no array is put together of the two. benchmarks/guided_step.py
 measures what it is for. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.casting import cast, stored
+from models.kernels.casting import cast, native
 from models.kernels.launch import choose, code, include, or_null
 from models.kernels.norm_modulate import chunks, norm_modulate_reference
 from runtime.backend import jt
@@ -38,12 +38,13 @@ def norm_branches(x, maps, empty, groups, eps=1e-5, scale=None, shift=None, impl
 
 def norm_branches_kernel(x, maps, empty, groups, eps=1e-5, scale=None, shift=None):
     """The same by the kernel in norm_branches.cuh; maps are read as numbers of x's type, scale and shift as float32."""
-    arrays = [cast(array, stored(x)) for array in (x, maps, empty)]
+    arrays = [cast(array, native(x)) for array in (x, maps, empty)]
     arrays += [cast(row, "float32") for row in (scale, shift) if row is not None]
-    arguments = ", ".join(["iidm_branches(in0, in1, data)", "in0_p, in1_p, in2_p",
-                           or_null(scale is not None, "in3_p"), or_null(scale is not None, "in4_p")])
-    y, _ = code([x.shape, [x.shape[0] * groups, chunks(x, groups), 2]], [stored(x), "float32"], arrays, HEADER,
-                cpu=f"iidm::norm_branches_cpu({arguments}, out0_p);",
+    rows = ", ".join(or_null(scale is not None, f"in{i}_p") for i in (3, 4))
+    arguments = f"iidm_branches(in0, in1, data), in0_p, in1_p, in2_p, {rows}"
+    cpu = f"iidm_branches(in0, in1, data), {', '.join(f'iidm::numbers(in{i}_p)' for i in range(3))}, {rows}"
+    y, _ = code([x.shape, [x.shape[0] * groups, chunks(x, groups), 2]], [native(x), "float32"], arrays, HEADER,
+                cpu=f"iidm::norm_branches_cpu({cpu}, iidm::numbers(out0_p));",
                 cuda=f"iidm::norm_branches_cuda({arguments}, out1_p, out0_p);", data={"groups": groups, "eps": eps})
     return cast(y, x.dtype)
 

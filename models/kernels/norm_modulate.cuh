@@ -54,8 +54,9 @@ IIDM_HD float slope_x(const Row& r, float d_x_hat, float x_hat, float m, float m
 // ---------------------------------------------------------------------------------------------------- CPU
 
 // Writes y and, for the backward pass, stats (B, G, 2) = mean, rstd.
-inline void norm_modulate_cpu(const NormModulate& p, const float* x, const float* gamma, const float* beta,
-                              const float* scale, const float* shift, float* y, float* stats) {
+template <class T, class M>
+inline void norm_modulate_cpu(const NormModulate& p, const T* x, const M* gamma, const M* beta,
+                              const float* scale, const float* shift, T* y, float* stats) {
     const int64_t n = p.pixels, width = p.width();
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
@@ -65,22 +66,24 @@ inline void norm_modulate_cpu(const NormModulate& p, const float* x, const float
         stats[2 * job + 1] = m.rstd;
         for (int64_t j = 0; j < width; ++j) {
             const int64_t c = first + j, at = b * p.channels + c, row = at * n;
-            const float* __restrict__ in = x + row;
-            float* __restrict__ out = y + row;
+            const T* __restrict__ in = x + row;
+            T* __restrict__ out = y + row;
             const Row r = {m.mean, m.rstd, scale ? 1.0f + scale[at] : 1.0f, shift ? shift[at] : 0.0f};
             if (p.maps) {
-                const float* __restrict__ g = gamma + row;
-                const float* __restrict__ h = beta + row;
+                const M* __restrict__ g = gamma + row;
+                const M* __restrict__ h = beta + row;
                 if (p.act)
-                    for (int64_t i = 0; i < n; ++i) out[i] = silu(modulate(r, in[i], 1.0f + g[i], h[i]));
+                    for (int64_t i = 0; i < n; ++i)
+                        put(silu(modulate(r, wide_of(in[i]), 1.0f + wide_of(g[i]), wide_of(h[i]))), out[i]);
                 else
-                    for (int64_t i = 0; i < n; ++i) out[i] = modulate(r, in[i], 1.0f + g[i], h[i]);
+                    for (int64_t i = 0; i < n; ++i)
+                        put(modulate(r, wide_of(in[i]), 1.0f + wide_of(g[i]), wide_of(h[i])), out[i]);
             } else {
-                const float a = gamma[c], h = beta[c];
+                const float a = wide_of(gamma[c]), h = wide_of(beta[c]);
                 if (p.act)
-                    for (int64_t i = 0; i < n; ++i) out[i] = silu(modulate(r, in[i], a, h));
+                    for (int64_t i = 0; i < n; ++i) put(silu(modulate(r, wide_of(in[i]), a, h)), out[i]);
                 else
-                    for (int64_t i = 0; i < n; ++i) out[i] = modulate(r, in[i], a, h);
+                    for (int64_t i = 0; i < n; ++i) put(modulate(r, wide_of(in[i]), a, h), out[i]);
             }
         }
     }

@@ -7,7 +7,7 @@ operators the chain reads and writes the whole tensor about six times. Here it i
 the second-level cache between the passes) and written once; the backward pass recomputes what it needs from x.
 benchmarks/kernels.py measures both on a CPU. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.casting import cast, stored
+from models.kernels.casting import cast, native, stored
 from models.kernels.launch import choose, code, include, or_null
 from runtime.backend import jt
 
@@ -38,9 +38,10 @@ def norm_modulate(x, gamma, beta, groups, eps, scale=None, shift=None, act=True,
 def norm_modulate_kernel(x, gamma, beta, groups, eps, scale=None, shift=None, act=True):
     """The same by the kernels in norm_modulate.cuh. Maps are read as numbers of x's type, weights and rows as float32."""
     settings = {"maps": int(len(gamma.shape) == 4), "act": int(act), "groups": groups, "eps": eps}
-    modulation = stored(x) if settings["maps"] else "float32"
+    kind = native(x) if jt.flags.no_grad else stored(x)         # on a CPU the gradient's kernel is float32's
+    modulation = kind if settings["maps"] else "float32"
     rows = [cast(row, "float32") for row in (scale, shift) if row is not None]
-    arrays = [cast(x, stored(x)), cast(gamma, modulation), cast(beta, modulation), *rows]
+    arrays = [cast(x, kind), cast(gamma, modulation), cast(beta, modulation), *rows]
     return cast(NormModulate(settings)(*arrays), x.dtype)
 
 
@@ -80,7 +81,8 @@ class NormModulate(jt.Function):
         y, stats, _ = code(
             [x.shape, [x.shape[0], groups, 2], [x.shape[0] * groups, chunks(x, groups), 2]],
             [x.dtype, "float32", "float32"], list(arrays), HEADER,
-            cpu=f"iidm::norm_modulate_cpu({SETTINGS}, in0_p, in1_p, in2_p, {timestep(arrays)}, out0_p, out1_p);",
+            cpu=f"iidm::norm_modulate_cpu({SETTINGS}, iidm::numbers(in0_p), iidm::numbers(in1_p), iidm::numbers(in2_p), "
+                f"{timestep(arrays)}, iidm::numbers(out0_p), out1_p);",
             cuda=f"iidm::norm_modulate_cuda({SETTINGS}, {self.modulation()}, in0_p, {timestep(arrays)}, out2_p, out0_p, "
                  "out1_p);",
             data=self.settings)
