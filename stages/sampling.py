@@ -103,10 +103,10 @@ def load_networks(config, checkpoint, weights):
     rows = rows_at_once(config.autoencoder, config.data, config.sampling.autoencoder_gb)
 
     def in_parts(network):
-        def run(x):
+        def run(x, **options):
             parts = []
             for i in range(0, x.shape[0], rows):
-                parts.append(network(x[i:i + rows]))
+                parts.append(network(x[i:i + rows], **options))
                 parts[-1].sync()
             return jt.concat(parts, dim=0) if len(parts) > 1 else parts[0]
         return run
