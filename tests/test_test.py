@@ -65,18 +65,20 @@ def test_images_do_not_depend_on_the_batch_size_nor_on_their_company(work, tmp_p
     assert len(one) == 6 and one.items() <= five.items()
 
 
-def test_in_bfloat16_the_pictures_are_nearly_the_same_and_the_folder_says_so(work, tmp_path, capsys):
+def test_in_bfloat16_the_pictures_are_alike_whatever_the_batch_and_the_folder_says_so(work, tmp_path, capsys):
     for name, more in (("exact", ()), ("three", ("--set", "sampling.precision=bfloat16", "--batch_size", 3)),
                        ("one", ("--set", "sampling.precision=bfloat16", "--batch_size", 1))):
-        script.main(arguments(work, tmp_path / name, "--limit", 3, *more))
+        script.main(arguments(work, tmp_path / name, "--limit", 3, "--rounds", 1, *more))
     assert " in bfloat16: " in capsys.readouterr().out
     assert pictures(tmp_path / "three") == pictures(tmp_path / "one")
-    images = lambda name: np.stack([np.asarray(Image.open(path), np.float64) for path in (tmp_path / name).glob("*_00001.jpg")])
-    assert 0 < np.abs(images("three") - images("exact")).mean() < 4
+    # The weights are drawn: where rounding finds another code of the drawn codebook, the pixel is quite another.
+    images = lambda name: np.concatenate([np.asarray(Image.open(path), np.float64).reshape(-1)
+                                          for path in sorted((tmp_path / name).glob("*.jpg"))])
+    assert 0.85 < np.corrcoef(images("one"), images("exact"))[0, 1] < 0.9999
     manifest = lambda name: json.loads((tmp_path / name / "manifest.json").read_text())["settings"]
     assert manifest("one")["precision"] == "bfloat16" and manifest("exact")["precision"] == "float32"
     with pytest.raises(UserError, match='precision was "bfloat16", now "float32"'):
-        script.main(arguments(work, tmp_path / "one", "--limit", 3))
+        script.main(arguments(work, tmp_path / "one", "--limit", 3, "--rounds", 1))
 
 
 def test_images_follow_mask_reference_and_seed(work, tmp_path):
