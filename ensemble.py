@@ -28,9 +28,9 @@ def parse(argv):
 
 def main(argv):
     args = parse(argv)
-    from models.average import average
-    from models.weights import open_weights
-    from stages.run import ranked
+    from models.weights.average import average
+    from models.weights.loading import open_weights
+    from training.run import ranked
     paths = [Path(path) for path in args.checkpoints]
     output = args.output
     if args.run:

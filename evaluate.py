@@ -27,8 +27,8 @@ the folder of --json."""
 
 
 def parse(argv):
-    from metrics.resize import MODES
-    from metrics.style import DEFINITIONS
+    from evaluation.metrics.resize import MODES
+    from evaluation.metrics.style import DEFINITIONS
     parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gen", required=True, action="append", metavar="[NAME=]DIR", help="images to measure; repeatable")
@@ -62,7 +62,7 @@ def main(argv):
     if args.kid and (args.fid_stats or not args.inception or not args.img_path):
         raise UserError("--kid needs the features of the training images, expected --inception and --img_path, no --fid_stats")
     from data.landscape import find_images, find_test, images_folder
-    from metrics import report
+    from evaluation.metrics import report
     from runtime import pictures
     from runtime.files import sha256, write_json
     from stages import evaluation, evaluation_sheets, instruments

@@ -56,19 +56,19 @@ def main(argv):
     if args.overwrite and size > 1:
         raise UserError(f"--overwrite with {size} processes: one could remove what another painted; remove the folder first")
     from data.landscape import check_test, find_test, read_image, read_labels
-    from data.submission import Submission, input_hash
+    from sampling.submission import Submission, input_hash
     cases = find_test(args.input_path, args.img_path)[:args.limit]
 
     from configs.schema import config_dict
     from ldm.algorithm2 import evaluations, steps_taken
-    from metrics.style import style_similarity
+    from evaluation.metrics.style import style_similarity
     from runtime import pictures
     from runtime.backend import DEVICE
     from runtime.files import sha256
     from runtime.log import bar
-    from stages.painting import Painter
-    from stages.sampling import find_checkpoint, load_networks, settings
-    from stages.selection import scorer
+    from sampling.painting import Painter
+    from sampling.networks import find_checkpoint, load_networks, settings
+    from sampling.best_of import scorer
     checkpoint = find_checkpoint(args.checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]

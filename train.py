@@ -2,7 +2,7 @@
 import argparse
 
 from configs.schema import check_config, config_yaml, load_config
-from models.files import find_autoencoder
+from models.weights.files import find_autoencoder
 from runtime.errors import UserError, run_script
 
 EXAMPLES = """examples:
@@ -39,12 +39,12 @@ def main(argv):
     pairs = find_train(args.input_path, config.data.exclude)
     check_train(pairs, config.data)
 
-    from models.weights import load_autoencoder
+    from models.weights.loading import load_autoencoder
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
-    from stages.autoencoder import train_autoencoder
-    from stages.segmenter import train_segmenter
-    from stages.unet import train_unet
+    from training.autoencoder import train_autoencoder
+    from training.segmenter import train_segmenter
+    from training.unet import train_unet
     one_process()
     if args.stage == "segmenter":
         print(f"{config_yaml(config)}\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)

@@ -52,7 +52,7 @@ def main(argv):
     import evaluate
     import test
     from configs.schema import config_dict, load_config
-    from models.weights import open_weights
+    from models.weights.loading import open_weights
     from runtime import pictures
     output = Path(args.output)
     given = (config_dict(load_config(args.config)) if args.config else open_weights(args.checkpoint, "unet").header.config)

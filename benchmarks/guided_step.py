@@ -1,4 +1,4 @@
-"""A guided denoising step: the plain way, two whole forwards, against ours (models/prepared.py), in one run.
+"""A guided denoising step: the plain way, two whole forwards, against ours (models/cached_unet.py), in one run.
 
 Prints one line of JSON: seconds of both (medians of interleaved runs, after a warm-up that makes what depends on the mask),
 their ratio, the greatest difference of their outputs, GFLOP of both as counted while they ran, the GFLOP/s reached, that of
@@ -16,7 +16,7 @@ from configs.schema import load_config
 from ldm.guidance import guided
 from models.layers import initialise, parameters_of
 from models.precision import PRECISIONS, compute_in, resolve
-from models.prepared import BYTES, PreparedUNet
+from models.cached_unet import BYTES, PreparedUNet
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
 

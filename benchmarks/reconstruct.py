@@ -11,7 +11,7 @@ from benchmarks.measure import peak_mb, report, seconds
 from configs.schema import AutoencoderConfig
 from data.landscape import read_image
 from ldm.pixels import from_uint8, to_uint8
-from models.weights import load_autoencoder
+from models.weights.loading import load_autoencoder
 from runtime import pictures
 from runtime.backend import jt
 from runtime.errors import UserError, run_script

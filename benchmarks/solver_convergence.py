@@ -31,7 +31,7 @@ from runtime.backend import DEVICE, jt
 from runtime.errors import UserError, run_script
 from runtime.files import write_bytes, write_json
 from runtime.log import bar
-from stages.sampling import load_networks, settings
+from sampling.networks import load_networks, settings
 
 SOLVERS, SPACINGS = ("ddim", "dpm++2m", "unipc"), ("uniform", "logsnr")
 LEVELS = (4, 6, 8, 10, 12, 16, 20, 25, 32, 50)

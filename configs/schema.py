@@ -129,7 +129,7 @@ class StageConfig:
     warmup: int = 0                   # steps over which the learning rate rises from 0
     decay: bool = False               # cosine decay of the learning rate to 0 over `steps`
     weight_decay: float = 0.0
-    ema: float = 0.9999               # Eq. in ldm/ema.py: min(ema, (1 + n) / (10 + n))
+    ema: float = 0.9999               # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
     mask_drop: float = 0.2            # p(mask dropped) for classifier-free guidance; U-Net only
     crop: int = 0                     # side of the random square crops, pixels; 0 = whole images; not of the U-Net
     codebook_start: int = 1000        # step at which the codes are placed on latents and quantising begins; 0 = as they are

@@ -29,8 +29,8 @@ def main(argv):
 def export(config):
     """The run's autoencoder and its best U-Net as float16 safetensors; configs/demo.yaml starts from them."""
     from models.autoencoder import build_autoencoder
-    from models.checkpoint import load_weights, read_header, read_tensors, weights_hash, write_checkpoint
-    from stages.run import ranked
+    from models.weights.checkpoint import load_weights, read_header, read_tensors, weights_hash, write_checkpoint
+    from training.run import ranked
     unet, _ = ranked(config.train.run)[0]
     autoencoder = build_autoencoder(config.autoencoder)
     for name, path in (("autoencoder", config.autoencoder.path), ("unet", unet)):

@@ -3,7 +3,7 @@
 Importing Jittor chooses a compiler, builds its core on first use, and changes the whole process (signal handlers, TLS
 verification, sys.exit, sys.excepthook, the recursion limit). Here the device is chosen first, and the process is put
 back afterwards: Ctrl-C raises KeyboardInterrupt, a killed child is not the end of its parent, tracebacks are Python's.
-On CUDA 13 or with cuDNN 9 it is a patched copy of the installed Jittor that is started (runtime/patch.py).
+On CUDA 13 or with cuDNN 9 it is a patched copy of the installed Jittor that is started (runtime/cuda/patch.py).
 """
 import contextlib
 import glob
@@ -16,7 +16,7 @@ import time
 from runtime import errors
 from runtime.device import choose_device, settings
 from runtime.errors import RunError
-from runtime.patch import patched_copy
+from runtime.cuda.patch import patched_copy
 from runtime.tools import check_tools
 
 MPI = "OMPI_COMM_WORLD_SIZE"      # by which Jittor knows that mpirun started it

@@ -6,7 +6,7 @@ from typing import Optional
 
 from runtime.distributed import own_gpu
 from runtime.errors import UserError
-from runtime.toolkit import LIBRARIES, Toolkit, find_toolkits  # noqa: F401 (Toolkit stands beside Driver and Choice)
+from runtime.cuda.toolkit import LIBRARIES, Toolkit, find_toolkits  # noqa: F401 (Toolkit stands beside Driver and Choice)
 from runtime.tools import jittor_finds_config, python_config
 
 INSTALL_CUDA = "python -m jittor_utils.install_cuda"  # Jittor's own CUDA 12.2 with cuDNN 8, in ~/.cache/jittor
@@ -28,7 +28,7 @@ class Driver:
 class Choice:
     """device: "cpu" or "cuda"; reason: one line; nvcc_path: what Jittor is told; idle_gpu: there is a GPU, not used.
 
-    patched: a patched copy of Jittor has to be started (runtime/patch.py) instead of the installed one.
+    patched: a patched copy of Jittor has to be started (runtime/cuda/patch.py) instead of the installed one.
     """
     device: str
     reason: str

@@ -14,15 +14,15 @@ import evaluate as script
 from configs.schema import Config, config_dict
 from data.landscape import read_image, read_labels
 from data.synthetic import write_dataset
-from metrics.style import style_similarity
-from metrics.total import total_score
-from models.checkpoint import Header, write_checkpoint
+from evaluation.metrics.style import style_similarity
+from evaluation.metrics.total import total_score
+from models.weights.checkpoint import Header, write_checkpoint
 from models.layers import parameters_of
-from models.segmenter import build_segmenter
+from evaluation.networks.segmenter import build_segmenter
 from runtime.errors import UserError
-from stages import instruments
-from stages.evaluation import Features, find_rows
-from stages.evaluation_sheets import busiest
+from evaluation import scorers as instruments
+from evaluation.measure import Features, find_rows
+from evaluation.sheets import busiest
 from tests.helpers import ROOT, TINY_SEGMENTER, on_cpu
 from tests.published import GOLDEN, drawn, needs_golden, weights
 from tests.test_nima import keras_tensors

@@ -17,11 +17,11 @@ from ldm.losses import diffusion_loss
 from ldm.noise import q_sample
 from ldm.sample import denoise, start_alpha_bar
 from ldm.schedule import make_schedule, respace
-from models.architecture import infer_autoencoder, infer_unet
+from models.weights.architecture import infer_autoencoder, infer_unet
 from models.autoencoder import build_autoencoder
-from models.formats import open_weights
+from models.weights.formats import open_weights
 from models.layers import parameters_of
-from models.prepared import PreparedUNet
+from models.cached_unet import PreparedUNet
 from models.unet import UNet
 from runtime.backend import jt
 from tests.helpers import drawn, on_cpu, with_drawn_weights

@@ -14,7 +14,7 @@ from PIL import Image
 import test as script
 from configs.schema import Config, RoundConfig, SamplingConfig, config_dict
 from data.synthetic import write_dataset
-from models.checkpoint import Header, weights_hash, write_checkpoint
+from models.weights.checkpoint import Header, weights_hash, write_checkpoint
 from models.layers import parameters_of
 from runtime.errors import UserError
 from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET, tiny_autoencoder, tiny_unet
@@ -143,7 +143,7 @@ def test_processes_may_not_overwrite_each_others_work(work, tmp_path, monkeypatc
 
 def test_the_autoencoder_takes_as_many_images_as_its_memory_holds():
     from configs.schema import AutoencoderConfig, DataConfig
-    from stages.sampling import rows_at_once
+    from sampling.networks import rows_at_once
     published = AutoencoderConfig(), DataConfig()
     assert [rows_at_once(*published, gigabytes) for gigabytes in (0, 0.6, 1.3, 2.0, 6.1)] == [1, 1, 2, 3, 10]
 
@@ -204,14 +204,14 @@ def test_weights_of_another_autoencoder_are_refused(work, tmp_path):
 
 
 def test_without_weights_it_says_where_they_come_from(tmp_path, monkeypatch):
-    from stages.sampling import find_checkpoint
+    from sampling.networks import find_checkpoint
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="train.py makes them, --checkpoint names them"):
         find_checkpoint()
 
 
 def test_bare_commands_take_the_released_weights_then_the_newest_ensemble_then_the_best(tmp_path, monkeypatch):
-    from stages.sampling import find_checkpoint
+    from sampling.networks import find_checkpoint
     monkeypatch.chdir(tmp_path)
 
     def write(path, loss, age):

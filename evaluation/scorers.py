@@ -1,0 +1,119 @@
+"""The networks that evaluate.py measures with, each recognised by what is in its file, whatever that is called."""
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from configs.schema import section_from
+from data.landscape import CLASSES
+from evaluation.metrics.classes import class_map, source_of, to_challenge
+from evaluation.metrics.resize import inception_input
+from models.weights.checkpoint import read_header
+from evaluation.networks.deeplab import build_deeplab
+from models.weights.formats import open_weights
+from models.weights.hdf5 import read_hdf5
+from evaluation.networks.inception import build_inception
+from evaluation.networks.nima import build_nima
+from evaluation.networks.segformer import build_segformer
+from evaluation.networks.segmenter import load_segmenter
+from models.weights.loading import is_ours
+from runtime.backend import jt
+from runtime.errors import UserError
+from runtime.files import sha256
+
+DEEPLAB = "block0.depthwise.weight"      # a tensor that only the stand-in has
+OWN, SMALL = "own-segformer", "deeplab-mnv2"
+
+
+@dataclass
+class Instrument:
+    """A network with its weights. `name`: the stand-in's, "" for a network that the score may be measured with itself."""
+    option: str                      # that named its file
+    path: str
+    what: str                        # for people
+    measure: Callable                # for M: uint8 image (H, W, 3) -> uint8 ids; for A, FID: images -> float32 (B, ...)
+    name: str = ""
+    classes: dict = field(default_factory=dict)     # of a segmenter: whose they are, and which rule makes 29 of them
+
+    def describe(self):
+        """What a result has to carry: {name: value} for JSON."""
+        about = {"network": self.what, "file": str(self.path), "sha256": sha256(self.path)}
+        return {**about, "class_map": self.classes} if self.classes else about
+
+
+def existing(option, path):
+    """The Path; UserError when there is no such file."""
+    if not Path(path).is_file():
+        raise UserError(f"{option} {path}: no such file, expected weights")
+    return Path(path)
+
+
+def open_segformer(path, lenient=False):
+    """The Instrument of M: a SegFormer in a published form, of ADE20K's 150 classes or of the 29."""
+    path = existing("--segformer", path)
+    if is_ours(path):
+        raise UserError(f"--segformer {path}: holds the weights of {read_header(path).kind} trained here, expected a SegFormer "
+                        "as published; --segmenter takes a segmenter that was trained here")
+    tensors = open_weights(path).tensors
+    if DEEPLAB in tensors:
+        raise UserError(f"--segformer {path}: holds a DeepLab, expected a SegFormer; --segmenter takes it, as a stand-in")
+    model = build_segformer(tensors, str(path))
+    return segmenting("--segformer", path, f"SegFormer {model.size.name}", "", model.classes, lenient,
+                      lambda image: model.predict([image])[0])
+
+
+def open_segmenter(path, lenient=False):
+    """The Instrument of a stand-in for M: a segmenter trained here, or the small DeepLab."""
+    path = existing("--segmenter", path)
+    if is_ours(path):
+        header = read_header(path, "segmenter")
+        config = section_from("segmenter", header.config["segmenter"], str(path))
+        model, size = load_segmenter(path, config), (header.config["data"]["height"], header.config["data"]["width"])
+        accuracy = header.metrics.get("val_accuracy")
+        held = "" if accuracy is None else f", pixel accuracy {100 * accuracy:.2f} % on held-out training images"
+        return segmenting("--segmenter", path, f"SegFormer of {config.widths} trained here, step {header.step}{held}", OWN,
+                          config.classes, lenient, lambda image: model.predict([image], size)[0])
+    tensors = open_weights(path).tensors
+    if DEEPLAB not in tensors:
+        if any("patch_embed" in name for name in tensors):
+            raise UserError(f"--segmenter {path}: holds a SegFormer as published, expected one that was trained here or the "
+                            "DeepLab; --segformer takes it")
+        raise UserError(f"--segmenter {path}: holds {len(tensors)} tensors of an unknown network, expected a checkpoint of "
+                        "train.py --stage segmenter, or DeepLabV3+ on MobileNetV2 as an npz")
+    model = build_deeplab(tensors, str(path))
+    return segmenting("--segmenter", path, "DeepLabV3+ on MobileNetV2", SMALL, model.classes, lenient,
+                      lambda image: model.predict([image])[0])
+
+
+def segmenting(option, path, what, name, classes, lenient, predict):
+    """The Instrument of a segmenter: whatever classes predict(image) names become the challenge's ids."""
+    try:
+        source = source_of(classes)
+    except UserError as error:
+        raise UserError(f"{option} {path}: {error.problems[0]}") from None
+    rule = "same classes" if source == "challenge" else "lenient" if lenient else "strict"
+    used = int((class_map(source, lenient) < len(CLASSES) - 1).sum())
+    return Instrument(option, path, f"{what}, {classes} classes", lambda image: to_challenge(predict(image), source, lenient),
+                      name, {"source": source, "rule": rule, "classes": classes, "mapped": used})
+
+
+def open_inception(path, mode):
+    """The Instrument of FID: uint8 images -> features (B, 2048)."""
+    path = existing("--inception", path)
+    model = build_inception(open_weights(path).tensors, str(path))
+    return Instrument("--inception", path, "Inception v3 of pytorch-fid", features_of(model, mode))
+
+
+def features_of(model, mode):
+    """A function from a list of uint8 images to an Inception's features (B, 2048) float32."""
+    return lambda images: model(jt.array(np.stack([inception_input(image, mode) for image in images]))).numpy()
+
+
+def open_nima(path, mode):
+    """The Instrument of A: uint8 images -> shares of the marks 1 to 10 (B, 10)."""
+    path = existing("--nima", path)
+    with open(path, "rb") as stream:
+        hdf5 = stream.read(4) == b"\x89HDF"
+    model = build_nima(read_hdf5(path) if hdf5 else open_weights(path).tensors, str(path))
+    return Instrument("--nima", path, "NIMA on MobileNet", lambda images: model.predict(images, mode))

@@ -1,0 +1,1 @@
+"""Weight files: our checkpoints, readers of foreign files and their names, architecture from shapes, averages."""

@@ -1,0 +1,1 @@
+"""Starting Jittor on CUDA: the toolkit, the patched copy, a check that everything compiles."""

@@ -1,0 +1,1 @@
+"""Painting: loading the networks, batches of images, best of N, the submission."""

@@ -1,0 +1,124 @@
+"""What test.py needs before it can sample: which checkpoint, which autoencoder, which settings, and the loaded networks."""
+import dataclasses
+from pathlib import Path
+
+from configs.schema import config_dict, config_from, load_config, read_yaml, resolve, section_from
+from ldm.schedule import make_schedule
+from models import precision
+from models.weights.checkpoint import fill, weights_hash
+from models.weights.files import SUFFIXES, find_autoencoder
+from models.cached_unet import PreparedUNet
+from models.unet import build_unet
+from models.weights.loading import autoencoder_config, load_autoencoder, open_weights
+from runtime.backend import jt
+from runtime.errors import UserError
+from training.run import ranked
+
+RELEASED = Path("checkpoints/iidm.safetensors")
+PUBLISHED = [Path("checkpoints/average-176k-266k.pkl"),                     # the authors' own name for theirs
+             *(RELEASED.with_suffix(suffix) for suffix in SUFFIXES if suffix != ".safetensors")]
+FREE = ("sampling", "output")  # the sections that may differ from the checkpoint's
+
+
+def find_checkpoint(given=None):
+    """The U-Net to sample with: the one given, else checkpoints/iidm.safetensors, else a released file there under its own
+    name, else the newest run's newest ensemble or, where there is none, its best checkpoint. UserError that says where
+    weights come from when there is nothing."""
+    if given:
+        if not Path(given).is_file():
+            raise UserError(f"--checkpoint {given}: no such file")
+        return Path(given)
+    for path in (RELEASED, *PUBLISHED):
+        if path.is_file():
+            return path
+    newest = lambda paths: max(paths, key=lambda path: path.stat().st_mtime)
+    found = [path for path in Path("runs").glob("*/checkpoints/*.safetensors") if path.name.startswith(("unet-", "ensemble"))]
+    if not found:
+        raise UserError(f"no weights: neither {RELEASED} nor a run in runs/; train.py makes them, --checkpoint names them")
+    folder = newest(found).parent
+    ensembles = list(folder.glob("ensemble*.safetensors"))
+    return newest(ensembles) if ensembles else ranked(folder.parent)[0][0]
+
+
+def settings(checkpoint, config=None, overrides=(), weights="ema"):
+    """The Config to sample with and the U-Net's Weights. Architecture comes from the files, the autoencoder's from its own;
+    a yaml beside them may change only `sampling` and `output`, and where the U-Net's file is a foreign one what that does not
+    say: `data` and `diffusion`. UserError that names anything else it sets otherwise."""
+    found = open_weights(checkpoint, "unet", weights)
+    tree, free = dict(found.header.config), FREE + (("data", "diffusion") if found.foreign else ())
+    if config:
+        given = load_config(config)
+        named = read_yaml(resolve(config))
+        theirs = config_dict(given)
+        problems = []
+        for section, ignored in (("data", set(theirs["data"]) - {"height", "width"}), ("autoencoder", {"path"}),
+                                 ("unet", set()), ("diffusion", set())):
+            for name in set(named.get(section) or {}) - ignored if section not in free else ():
+                if theirs[section][name] != tree[section][name]:
+                    problems.append(f"{config}: {section}.{name} is {theirs[section][name]!r}, the checkpoint has "
+                                    f"{tree[section][name]!r}; beside a checkpoint only sampling and output may change")
+        if problems:
+            raise UserError(problems)
+        for section in free:
+            tree[section] = theirs[section]
+    for override in overrides:
+        if override.split(".")[0] not in free and not override.startswith("autoencoder.path="):
+            raise UserError(f"--set {override}: beside a checkpoint only sampling and output may change")
+    # The autoencoder's file decides its part before the whole is checked: a foreign U-Net says nothing of it.
+    given = section_from("autoencoder", {**tree["autoencoder"], **named_path(overrides)}, str(checkpoint))
+    path = find_autoencoder(given.path)
+    if path is None:
+        raise UserError(f"{given.path}: no such file, expected the autoencoder's weights; --autoencoder names another file")
+    given.path = str(path)
+    tree["autoencoder"] = dataclasses.asdict(autoencoder_config(given, open_weights(path, "autoencoder")))
+    rest = [override for override in overrides if not override.startswith("autoencoder.path=")]
+    return config_from(tree, rest, where=str(checkpoint)), found
+
+
+def named_path(overrides):
+    """{"path": the last autoencoder.path among overrides}, or {}."""
+    paths = [override.partition("=")[2] for override in overrides if override.startswith("autoencoder.path=")]
+    return {"path": paths[-1]} if paths else {}
+
+
+def load_networks(config, checkpoint, weights):
+    """(encode, decode, model, schedule, hashes): the networks with their weights, ready for Algorithm 2. A precision of "auto"
+    in the config becomes the one that it stands for here."""
+    path, model = config.autoencoder.path, build_unet(config.unet)
+    autoencoder, _, notes = load_autoencoder(config.autoencoder)
+    fill(model, weights.tensors, str(checkpoint))
+    for note in [f"{checkpoint}: {note}" for note in weights.notes] + notes:
+        print(note)
+    hashes = {"unet": weights_hash(model), "autoencoder": weights_hash(autoencoder)}
+    expected = weights.header.extra.get("autoencoder", hashes["autoencoder"])
+    if expected != hashes["autoencoder"]:
+        raise UserError(f"{path}: these are not the weights whose latents {checkpoint} was trained on (found "
+                        f"{hashes['autoencoder'][:12]}, expected {expected[:12]}); --autoencoder names another file")
+
+    config.sampling.precision = precision.resolve(config.sampling.precision)
+    if precision.imitated(config.sampling.precision):
+        print(precision.imitated(config.sampling.precision))
+    for network in (model, autoencoder):
+        precision.compute_in(network, config.sampling.precision, store=True)
+    rows = rows_at_once(config.autoencoder, config.data, config.sampling.autoencoder_gb)
+
+    def in_parts(network):
+        def run(x, **options):
+            parts = []
+            for i in range(0, x.shape[0], rows):
+                parts.append(network(x[i:i + rows], **options))
+                parts[-1].sync()
+            return jt.concat(parts, dim=0) if len(parts) > 1 else parts[0]
+        return run
+
+    schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
+    prepared = PreparedUNet(model, config.sampling.spade_cache_gb)
+    return in_parts(autoencoder.encode), in_parts(autoencoder.decode), prepared, schedule, hashes
+
+
+def rows_at_once(autoencoder, data, gigabytes):
+    """How many images go through the autoencoder at once: as many as need about `gigabytes`, at least one.
+
+    Estimated as six arrays of the first level's width at the image's full size: 0.60 GB for 512x384 and 128 channels.
+    """
+    return max(1, int(gigabytes * 1e9 / (6 * 4 * autoencoder.channels * data.height * data.width)))

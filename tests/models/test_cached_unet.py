@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from ldm.guidance import guided
+from models.cached_unet import PreparedUNet, spade_layers
+from models.spade import SPADE
+from runtime.backend import jt
+from tests.helpers import latents_and_labels, on_cpu, tiny_unet
+
+MAPS = 4 * 2 * 8 * 12                                        # bytes of a channel's gamma and beta for one mask
+
+
+@pytest.fixture
+def inputs(rng):
+    """z (3, 3, 8, 12) and labels (3, 8, 12), Vars."""
+    z, labels = latents_and_labels(rng, 3)
+    return jt.array(z), jt.array(labels)
+
+
+@pytest.mark.parametrize("cache_gb", [4.0, 1e-4, 0.0])
+@on_cpu
+def test_guidance_is_exactly_that_of_two_forwards_whatever_the_cache_holds(inputs, cache_gb):
+    z, labels = inputs
+    model = tiny_unet()
+    prepared = PreparedUNet(model, cache_gb)
+    with jt.no_grad():
+        plain = guided(model, 3.5)
+        for t in (640, 20, 640):
+            expected = plain(z, t, labels).numpy()
+            np.testing.assert_allclose(guided(prepared, 3.5)(z, t, labels).numpy(), expected, atol=1e-4)
+            np.testing.assert_allclose(prepared(z, t, labels).numpy(), model(z, t, labels).numpy(), atol=2e-5)
+
+
+@on_cpu
+def test_other_masks_are_noticed_and_a_row_does_not_depend_on_the_others(inputs):
+    z, labels = inputs
+    prepared = PreparedUNet(tiny_unet())
+    together = prepared.guided(z, 640, labels, 2.0).numpy()
+    other = jt.array(np.roll(labels.numpy(), 1, 0))
+    assert np.abs(prepared.guided(z, 640, other, 2.0).numpy() - together).max() > 1e-2
+    for i in range(3):
+        alone = prepared.guided(z[i:i + 1], 640, labels[i:i + 1], 2.0).numpy()
+        np.testing.assert_array_equal(alone[0], together[i])
+
+
+@on_cpu
+def test_masks_are_convolved_once_and_the_encoder_runs_once_a_step(inputs, monkeypatch):
+    z, labels = inputs
+    made, ran = [], []
+    maps, encode = SPADE.maps, type(tiny_unet()).encode
+    monkeypatch.setattr(SPADE, "maps", lambda self, seg: made.append(tuple(seg.shape)) or maps(self, seg))
+    model = tiny_unet()
+    monkeypatch.setattr(type(model), "encode", lambda self, z, times: ran.append(z.shape[0]) or encode(self, z, times))
+    prepared = PreparedUNet(model)
+    for t in (640, 20, 640):
+        prepared.guided(z, t, labels, 2.0).sync()
+    layers = len(spade_layers(model))
+    assert ran == [3, 3, 3]
+    assert sum(shape[0] == 3 for shape in made) == layers and sum(shape[2:] == (3, 3) for shape in made) == layers
+    other = jt.array(labels.numpy())
+    prepared.guided(z, 20, other, 2.0).sync()
+    assert len(made) == 3 * layers                           # other masks: theirs once, those of no mask never again
+
+
+@on_cpu
+def test_the_bound_holds_and_the_narrow_layers_are_kept_first(inputs):
+    _, labels = inputs
+    model = tiny_unet()
+    layers = spade_layers(model)
+    sizes = {id(spade): spade.channels * MAPS // factor ** 2 * 3 for spade, factor in layers}
+    for budget in (0, min(sizes.values()) - 1, sum(sizes.values()) // 2, sum(sizes.values())):
+        prepared = PreparedUNet(model, budget / 1e9)
+        prepared.prepare(labels)
+        kept = prepared.masks.maps
+        held = sum(4 * int(np.prod(var.shape)) for var in kept.values())
+        assert held == sum(sizes[layer] for layer in kept) <= budget
+        widths = {id(spade): spade.channels for spade, _ in layers}
+        if kept and len(kept) < len(layers):
+            left = [layer for layer in widths if layer not in kept]
+            assert min(widths[layer] for layer in kept) <= min(widths[layer] for layer in left)
+    assert len(kept) == len(layers)

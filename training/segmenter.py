@@ -1,0 +1,140 @@
+"""Training a segmenter on the training pairs: images to class ids, at random scales and places."""
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.batches import batch_rows, hold_out, prefetch
+from data.landscape import read_image, read_labels
+from ldm.noise import generator
+from training.cross_entropy import pixel_loss
+from evaluation.metrics.classes import class_map, source_of
+from models.weights.checkpoint import read_header
+from evaluation.networks.layers import batch_of_one
+from models.layers import initialise, parameters_of
+from evaluation.networks.segformer import MEAN
+from evaluation.networks.segmenter import SMALLEST, build_segmenter, enlarge, load_segmenter, normalised, published
+from models.weights.loading import is_ours
+from runtime import pictures
+from runtime.backend import jt
+from runtime.errors import UserError
+from training.run import Run, ranked
+
+SHOWN = 4                                                     # rows in the picture
+BEYOND = np.rint(255 * np.array(MEAN)).astype(np.uint8)       # colour beyond an image's border: the network sees zeros
+
+
+def train_segmenter(config, pairs, resume):
+    """Trains on the pairs; returns the path of the best checkpoint and its metrics."""
+    options, whole = config.train.segmenter, (config.data.height, config.data.width)
+    size = (min(options.crop, whole[0]), min(options.crop, whole[1])) if options.crop else whole
+    if min(size) < SMALLEST:
+        raise UserError(f"train.segmenter: images are cut to {size[1]}x{size[0]}, expected at least {SMALLEST} pixels each way")
+    if config.segmenter.classes != config.unet.classes:
+        raise UserError(f"segmenter.classes is {config.segmenter.classes}, expected unet.classes ({config.unet.classes})")
+    model, notes = begin(config)
+    print("\n".join(notes), flush=True)
+    run = Run(config, "segmenter", model)
+    run.start(resume)
+    training, validation = hold_out(pairs, config.data.validation)
+    held = [(read_image(pair.image, *whole), read_labels(pair.labels, *whole)) for pair in validation]
+
+    def make_batch(step):
+        rng = generator(config.train.seed, "segmenter", step)
+        rows = [training[row] for row in batch_rows(config.train.seed, step, options.batch_size, len(training))]
+        parts = [augment(read_image(pair.image, *whole), read_labels(pair.labels, *whole), rng, size, config.segmenter.scale,
+                         config.data.flip) for pair in rows]
+        return [np.stack(arrays) for arrays in zip(*parts)]
+
+    def losses(batch, step):
+        images, labels = batch
+        x = normalised(np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32))
+        return pixel_loss(enlarge(model(jt.array(x)), size), jt.array(labels))
+
+    def validate():
+        accuracy, loss = [], []
+        for image, labels in held:
+            with jt.no_grad():
+                logits = enlarge(model(jt.array(normalised(batch_of_one(image)))), whole)
+                loss.append(pixel_loss(logits, jt.array(labels[None].astype(np.int32)))["loss"].numpy()[0])
+            accuracy.append((model.predict([image], whole)[0] == labels).mean())
+        return {"val_loss": float(np.mean(loss)), "val_accuracy": float(np.mean(accuracy))}
+
+    def draw():
+        shown = [(image, labels, model.predict([image], whole)[0]) for image, labels in held[:SHOWN]]
+        rows = [[image, pictures.colour_labels(labels), pictures.colour_labels(found)] for image, labels, found in shown]
+        return pictures.grid(rows, captions=["image", "its mask", "found"])
+
+    run.fit(lambda n: prefetch(make_batch, range(n, options.steps), options.workers), losses, validate, draw)
+    path, header = ranked(run.root, "segmenter")[0]
+    seen = "held-out images" if validation is not training else "images, which were trained on"
+    print(f"{path}: step {header.step}, pixel accuracy {100 * header.metrics['val_accuracy']:.2f} % on {len(held)} {seen}; "
+          f"evaluate.py --segmenter {path}")
+    return path, header.metrics
+
+
+def begin(config):
+    """(model, lines for people): the weights that training begins with. Their architecture is that of train.segmenter.start,
+    where there is one, and goes into config.segmenter."""
+    seed, start = config.train.seed, config.train.segmenter.start
+    if not start:
+        return build_segmenter(config.segmenter, seed), [f"segmenter of {config.segmenter.widths}, drawn from seed {seed}"]
+    if not Path(start).is_file():
+        raise UserError(f"train.segmenter.start is {start}: no such file, expected weights to begin with")
+    if is_ours(Path(start)):
+        theirs = read_header(start, "segmenter").config["segmenter"]
+        adopt(config.segmenter, widths=theirs["widths"], depths=theirs["depths"], reductions=theirs["reductions"],
+              decoder=theirs["decoder"])
+        return load_segmenter(start, config.segmenter), [f"segmenter begins with {start}"]
+    size, arrays, whole = published(start, config.segmenter.decoder)
+    adopt(config.segmenter, widths=list(size.widths), depths=list(size.depths), reductions=list(size.reductions),
+          decoder=size.decoder)
+    model = build_segmenter(config.segmenter)
+    initialise(model, seed)
+    if whole:
+        arrays.update(translated(arrays, parameters_of(model), size.classes))
+    parameters = parameters_of(model)
+    for name, array in arrays.items():
+        parameters[name].update(jt.array(array))
+    what = f"SegFormer {size.name}" if whole else f"encoder {size.name}, head drawn from seed {seed}"
+    return model, [f"segmenter begins with {start}: {what}"]
+
+
+def adopt(section, **values):
+    """Gives a config's section the architecture of a file."""
+    for name, value in values.items():
+        setattr(section, name, value)
+
+
+def translated(arrays, drawn, classes):
+    """{name: array} of the last layer for the 29 classes: rows of the classes of the same name, the others as drawn."""
+    found = {}
+    sources = class_map(source_of(classes))
+    for name in ("classifier.weight", "classifier.bias"):
+        found[name] = drawn[name].numpy().copy()
+        for row, target in enumerate(sources):
+            if target != len(found[name]) - 1 or classes == len(found[name]):     # the last one, "other", is no single class
+                found[name][target] = arrays[name][row]
+    return found
+
+
+def augment(image, labels, rng, size, scale, flip):
+    """A part of an image (H, W, 3) and its ids (H, W), resized by 1/scale to scale and mirrored half of the time.
+
+    Returns uint8 (*size, 3) and int32 (*size); beyond the image's border its colour is the mean one, and the ids are -1.
+    """
+    factor = math.exp(rng.uniform(-math.log(scale), math.log(scale)))
+    height, width = (max(1, round(n * factor)) for n in labels.shape)
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+    places = []
+    for inside, outside in zip((height, width), size):
+        start = int(rng.integers(abs(inside - outside) + 1))
+        length = min(inside, outside)
+        places.append((slice(start, start + length), slice(length)) if inside > outside else
+                      (slice(length), slice(start, start + length)))
+    (from_y, to_y), (from_x, to_x) = places
+    part, ids = np.full((*size, 3), BEYOND), np.full(size, -1, dtype=np.int32)
+    part[to_y, to_x], ids[to_y, to_x] = image[from_y, from_x], labels[from_y, from_x]
+    return (part[:, ::-1], ids[:, ::-1]) if flip and rng.random() < 0.5 else (part, ids)
