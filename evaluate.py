@@ -62,21 +62,21 @@ def main(argv):
     if args.kid and (args.fid_stats or not args.inception or not args.img_path):
         raise UserError("--kid needs the features of the training images, expected --inception and --img_path, no --fid_stats")
     from data.landscape import find_images, find_test, images_folder
+    from evaluation import measure, scorers, sheets
     from evaluation.metrics import report
     from runtime import pictures
     from runtime.files import sha256, write_json
-    from stages import evaluation, evaluation_sheets, instruments
-    rows, cases = evaluation.find_rows(args.gen), find_test(args.input_path, args.img_path)
-    size, lenient = evaluation.image_size(cases, args.size), args.class_map == "lenient"
-    job = evaluation.Job(cases, size, references=bool(args.img_path), histogram=args.hist, kid=args.kid,
+    rows, cases = measure.find_rows(args.gen), find_test(args.input_path, args.img_path)
+    size, lenient = measure.image_size(cases, args.size), args.class_map == "lenient"
+    job = measure.Job(cases, size, references=bool(args.img_path), histogram=args.hist, kid=args.kid,
                          batch_size=args.batch_size)
     if args.segformer:
-        job.segmenters["M"] = instruments.open_segformer(args.segformer, lenient)
+        job.segmenters["M"] = scorers.open_segformer(args.segformer, lenient)
     if args.segmenter:
-        stand_in = instruments.open_segmenter(args.segmenter, lenient)
+        stand_in = scorers.open_segmenter(args.segmenter, lenient)
         job.segmenters[f"M({stand_in.name})"] = stand_in
-    job.nima = args.nima and instruments.open_nima(args.nima, args.nima_resize)
-    job.inception = args.inception and instruments.open_inception(args.inception, args.fid_resize)
+    job.nima = args.nima and scorers.open_nima(args.nima, args.nima_resize)
+    job.inception = args.inception and scorers.open_inception(args.inception, args.fid_resize)
     used = {**job.segmenters, **{name: found for name, found in (("A", job.nima), ("FID", job.inception)) if found}}
     about = {column: instrument.describe() for column, instrument in used.items()}
     for column, said in about.items():
@@ -86,26 +86,26 @@ def main(argv):
 
     made_with = {"resize": args.fid_resize, "network": about["FID"]["sha256"]} if job.inception else {}
     if args.fid_stats and job.inception:
-        job.real = evaluation.Features.load(args.fid_stats, made_with)
+        job.real = measure.Features.load(args.fid_stats, made_with)
     training = []
     if job.inception and args.img_path and not args.fid_stats:
         training = list(find_images(images_folder(args.img_path)).values())
-    paths = evaluation.check_all(rows, cases, size, job.references, training)
+    paths = measure.check_all(rows, cases, size, job.references, training)
     if training:
-        job.real = evaluation.training_features(training, job, made_with)
+        job.real = measure.training_features(training, job, made_with)
     folder, measured = Path(args.json).parent, []
     if args.save_stats and training:
         job.real.statistics.save(folder / "statistics-training.npz")
     for name, place in rows:
-        row, features, found = evaluation.measure(name, place, paths[name], job)
+        row, features, found = measure.measure(name, place, paths[name], job)
         measured.append(row)
         if args.save_stats:
-            features.statistics.save(folder / evaluation_sheets.file_name("statistics", name).replace(".png", ".npz"))
+            features.statistics.save(folder / sheets.file_name("statistics", name).replace(".png", ".npz"))
         for column in next(iter(row.images.values())):
-            sheet = evaluation_sheets.worst_sheet(row, column, job, paths[name], found)
-            pictures.save(folder / evaluation_sheets.file_name(name, "worst", column), sheet)
+            sheet = sheets.worst_sheet(row, column, job, paths[name], found)
+            pictures.save(folder / sheets.file_name(name, "worst", column), sheet)
     if len(rows) > 1:
-        pictures.save(folder / "side-by-side.png", evaluation_sheets.side_by_side([name for name, _ in rows], paths, job))
+        pictures.save(folder / "side-by-side.png", sheets.side_by_side([name for name, _ in rows], paths, job))
 
     real = {"n": job.real.statistics.count, **job.real.statistics.made_with} if job.real else None
     if real and args.fid_stats:
@@ -113,7 +113,7 @@ def main(argv):
     write_json(args.json, report.document(measured, {
         "unit": "percent", "masks": len(cases), "size": {"height": size[0], "width": size[1]}, "instruments": about,
         "class_map": args.class_map, "histogram": args.hist, "fid_resize": args.fid_resize, "nima_resize": args.nima_resize,
-        "fid_real": real, "input_path": args.input_path, "img_path": args.img_path, "versions": evaluation.versions()}))
+        "fid_real": real, "input_path": args.input_path, "img_path": args.img_path, "versions": measure.versions()}))
     if args.per_image:
         report.write_images(args.per_image, measured)
     print(f"\n{report.table(measured)}\n")

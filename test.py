@@ -60,15 +60,15 @@ def main(argv):
     cases = find_test(args.input_path, args.img_path)[:args.limit]
 
     from configs.schema import config_dict
-    from ldm.algorithm2 import evaluations, steps_taken
     from evaluation.metrics.style import style_similarity
+    from ldm.algorithm2 import evaluations, steps_taken
     from runtime import pictures
     from runtime.backend import DEVICE
     from runtime.files import sha256
     from runtime.log import bar
-    from sampling.painting import Painter
-    from sampling.networks import find_checkpoint, load_networks, settings
     from sampling.best_of import scorer
+    from sampling.networks import find_checkpoint, load_networks, settings
+    from sampling.painting import Painter
     checkpoint = find_checkpoint(args.checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]

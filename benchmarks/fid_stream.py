@@ -14,12 +14,12 @@ from PIL import Image
 
 from benchmarks.measure import peak_mb, report
 from data.landscape import find_images
+from evaluation.measure import Job, training_features
 from evaluation.metrics.fid import fid
 from evaluation.networks.inception import SIDE, Inception
+from evaluation.scorers import Instrument, features_of, open_inception
 from models.layers import initialise, parameters_of
 from runtime.errors import UserError, run_script
-from evaluation.measure import Job, training_features
-from evaluation.scorers import Instrument, features_of, open_inception
 
 
 def main(argv):

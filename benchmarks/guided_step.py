@@ -14,9 +14,9 @@ from benchmarks.flops import counting
 from benchmarks.measure import conv_gflops, peak_mb, seconds
 from configs.schema import load_config
 from ldm.guidance import guided
+from models.cached_unet import BYTES, PreparedUNet
 from models.layers import initialise, parameters_of
 from models.precision import PRECISIONS, compute_in, resolve
-from models.cached_unet import BYTES, PreparedUNet
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from configs.schema import DataConfig
 from data.landscape import Case, check_test, find_train, read_labels
-from evaluation.metrics.mask_accuracy import MaskAccuracy
-from runtime.errors import UserError, run_script
 from evaluation.measure import Job, image_size, measure
+from evaluation.metrics.mask_accuracy import MaskAccuracy
 from evaluation.scorers import open_segformer, open_segmenter
+from runtime.errors import UserError, run_script
 
 
 def main(argv):

@@ -2,7 +2,7 @@
 
 Writes the U-Net's 660 and the autoencoder's 205 tensors with random weights in the published form: a Jittor pickle of float32
 with its trailer, or with --float64 the bare one that the published averaging tool leaves. Then, each in a process of its
-own: `python -m models.weights.convert`, and loading into the network, strictly.
+own: `python -m models.convert`, and loading into the network, strictly.
 """
 import argparse
 import hashlib
@@ -50,7 +50,7 @@ def main():
             path, converted = Path(folder) / f"{kind}.pkl", Path(folder) / f"{kind}.safetensors"
             write(path, kind, np.float64 if args.float64 else np.float32)
             start = time.perf_counter()
-            done = subprocess.run([sys.executable, "-m", "models.weights.convert", path, converted, "--kind", kind], check=True,
+            done = subprocess.run([sys.executable, "-m", "models.convert", path, converted, "--kind", kind], check=True,
                                   capture_output=True, text=True)
             seconds = time.perf_counter() - start
             memory = float(done.stdout.split("peak memory ")[1].split()[0])

@@ -30,11 +30,11 @@ from ldm.guidance import guided
 from ldm.pixels import from_uint8, to_uint8
 from ldm.schedule import make_schedule
 from models.autoencoder import build_autoencoder
-from models.weights.checkpoint import fill
+from models.cached_unet import PreparedUNet
 from models.layers import initialise
 from models.precision import PRECISIONS, compute_in, resolve
-from models.cached_unet import PreparedUNet
 from models.unet import build_unet
+from models.weights.checkpoint import fill
 from models.weights.loading import load_autoencoder, open_weights
 from runtime.backend import DEVICE, jt
 from sampling.best_of import scorer

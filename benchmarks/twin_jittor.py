@@ -6,15 +6,15 @@ from configs.schema import StageConfig, UNetConfig
 from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
-from training.state import Training
+from models.cached_unet import PreparedUNet
 from models.kernels.adamw_ema import adamw_ema
 from models.layers import initialise, parameters_of
 from models.precision import compute_in
-from models.cached_unet import PreparedUNet
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
 from runtime.memory import peak_memory
 from runtime.processor import multiplies_bfloat16
+from training.state import Training
 
 
 class Ours:

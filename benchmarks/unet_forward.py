@@ -12,11 +12,11 @@ from benchmarks.measure import conv_gflops, peak_mb, report, seconds
 from configs.schema import load_config
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
-from training.state import Training
 from models.kernels.adamw_ema import adamw_ema
 from models.layers import parameters_of
 from models.unet import build_unet
 from runtime.backend import jt
+from training.state import Training
 
 
 def main():

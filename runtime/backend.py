@@ -14,9 +14,9 @@ import sys
 import time
 
 from runtime import errors
+from runtime.cuda.patch import patched_copy
 from runtime.device import choose_device, settings
 from runtime.errors import RunError
-from runtime.cuda.patch import patched_copy
 from runtime.tools import check_tools
 
 MPI = "OMPI_COMM_WORLD_SIZE"      # by which Jittor knows that mpirun started it

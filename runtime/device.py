@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
+from runtime.cuda.toolkit import LIBRARIES, Toolkit, find_toolkits  # noqa: F401 (Toolkit stands beside Driver and Choice)
 from runtime.distributed import own_gpu
 from runtime.errors import UserError
-from runtime.cuda.toolkit import LIBRARIES, Toolkit, find_toolkits  # noqa: F401 (Toolkit stands beside Driver and Choice)
 from runtime.tools import jittor_finds_config, python_config
 
 INSTALL_CUDA = "python -m jittor_utils.install_cuda"  # Jittor's own CUDA 12.2 with cuDNN 8, in ~/.cache/jittor

@@ -14,11 +14,11 @@ from importlib import metadata
 from pathlib import Path
 
 from runtime import tools
-from runtime.device import INSTALL_CUDA, choose_device, dotted, needs_patches, probe_driver, unusable
-from runtime.errors import UserError, run_script
 from runtime.cuda.jittor_patches import JITTOR, PATCHES
 from runtime.cuda.patch import NOT_PATCHED, cache_folder, copy_name, installed, patched_texts, summary
 from runtime.cuda.toolkit import find_toolkits
+from runtime.device import INSTALL_CUDA, choose_device, dotted, needs_patches, probe_driver, unusable
+from runtime.errors import UserError, run_script
 
 NEEDED_GIB = {"cache": 2, "here": 5}    # Jittor's core and operators; latents, checkpoints and pictures of a small run
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from configs.schema import config_dict, config_from, load_config, read_yaml, resolve, section_from
 from ldm.schedule import make_schedule
 from models import precision
-from models.weights.checkpoint import fill, weights_hash
-from models.weights.files import SUFFIXES, find_autoencoder
 from models.cached_unet import PreparedUNet
 from models.unet import build_unet
+from models.weights.checkpoint import fill, weights_hash
+from models.weights.files import SUFFIXES, find_autoencoder
 from models.weights.loading import autoencoder_config, load_autoencoder, open_weights
 from runtime.backend import jt
 from runtime.errors import UserError

@@ -61,8 +61,8 @@ def drawn(shape, name, seed=0):
 
 def with_drawn_weights(model, seed=0):
     """A model whose every tensor is drawn: none is zero, so that each of them matters."""
-    from models.weights.checkpoint import fill
     from models.layers import parameters_of
+    from models.weights.checkpoint import fill
     fill(model, {name: drawn(var.shape, name, seed) for name, var in parameters_of(model).items()}, "drawn")
     return model
 

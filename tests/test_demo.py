@@ -4,8 +4,8 @@ import pytest
 from configs.schema import load_config, section_from
 from demo.weights import WEIGHTS
 from models.autoencoder import VQAutoencoder
-from models.weights.checkpoint import load_weights, read_header, weights_hash
 from models.unet import UNet
+from models.weights.checkpoint import load_weights, read_header, weights_hash
 from tests.helpers import ROOT
 
 

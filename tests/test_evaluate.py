@@ -14,18 +14,18 @@ import evaluate as script
 from configs.schema import Config, config_dict
 from data.landscape import read_image, read_labels
 from data.synthetic import write_dataset
-from evaluation.metrics.style import style_similarity
-from evaluation.metrics.total import total_score
-from models.weights.checkpoint import Header, write_checkpoint
-from models.layers import parameters_of
-from evaluation.networks.segmenter import build_segmenter
-from runtime.errors import UserError
 from evaluation import scorers as instruments
 from evaluation.measure import Features, find_rows
+from evaluation.metrics.style import style_similarity
+from evaluation.metrics.total import total_score
+from evaluation.networks.segmenter import build_segmenter
 from evaluation.sheets import busiest
+from models.layers import parameters_of
+from models.weights.checkpoint import Header, write_checkpoint
+from runtime.errors import UserError
+from tests.evaluation.networks.test_nima import keras_tensors
 from tests.helpers import ROOT, TINY_SEGMENTER, on_cpu
 from tests.published import GOLDEN, drawn, needs_golden, weights
-from tests.test_nima import keras_tensors
 
 SCORES = ["M", "A", "FID", "S", "T"]
 STEMS = [f"test_{i:05d}" for i in range(5)]

@@ -17,12 +17,12 @@ from ldm.losses import diffusion_loss
 from ldm.noise import q_sample
 from ldm.sample import denoise, start_alpha_bar
 from ldm.schedule import make_schedule, respace
-from models.weights.architecture import infer_autoencoder, infer_unet
 from models.autoencoder import build_autoencoder
-from models.weights.formats import open_weights
-from models.layers import parameters_of
 from models.cached_unet import PreparedUNet
+from models.layers import parameters_of
 from models.unet import UNet
+from models.weights.architecture import infer_autoencoder, infer_unet
+from models.weights.formats import open_weights
 from runtime.backend import jt
 from tests.helpers import drawn, on_cpu, with_drawn_weights
 

@@ -14,8 +14,8 @@ from PIL import Image
 import test as script
 from configs.schema import Config, RoundConfig, SamplingConfig, config_dict
 from data.synthetic import write_dataset
-from models.weights.checkpoint import Header, weights_hash, write_checkpoint
 from models.layers import parameters_of
+from models.weights.checkpoint import Header, weights_hash, write_checkpoint
 from runtime.errors import UserError
 from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET, tiny_autoencoder, tiny_unet
 

@@ -114,8 +114,8 @@ def test_a_run_records_the_config_it_was_run_with(trained):
 
 def test_weights_that_a_run_writes_load_into_the_networks_and_have_moved(trained):
     from models.autoencoder import build_autoencoder
-    from models.weights.checkpoint import load_weights, read_header, weights_hash
     from models.unet import build_unet
+    from models.weights.checkpoint import load_weights, read_header, weights_hash
     autoencoder = build_autoencoder(TINY_AUTOENCODER)
     load_weights(autoencoder, trained / "autoencoder.safetensors")
     path = trained / "run" / "checkpoints" / f"unet-{STEPS:08d}.safetensors"

@@ -3,17 +3,17 @@ import numpy as np
 
 from data.batches import batch_rows, hold_out, prefetch
 from data.landscape import read_image
-from training.autoencoder_loss import place_codes, reconstruction_loss
 from ldm.noise import generator
 from ldm.pixels import from_uint8, to_uint8
 from models.autoencoder import build_autoencoder, standardise
-from models.weights.checkpoint import write_checkpoint
 from models.layers import parameters_of
+from models.weights.checkpoint import write_checkpoint
 from models.weights.loading import load_weights
 from runtime import pictures
 from runtime.backend import jt
 from runtime.errors import UserError
 from runtime.log import bar
+from training.autoencoder_loss import place_codes, reconstruction_loss
 from training.run import Run
 
 SHOWN = 4      # images in the picture

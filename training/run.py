@@ -9,14 +9,14 @@
 from pathlib import Path
 
 from configs.schema import config_dict, config_from, config_yaml
-from training.state import Training, train
-from models.weights.checkpoint import Header, open_checkpoint, read_header, write_checkpoint
 from models.kernels.adamw_ema import adamw_ema
 from models.layers import parameters_of
+from models.weights.checkpoint import Header, open_checkpoint, read_header, write_checkpoint
 from runtime import pictures
 from runtime.errors import UserError
 from runtime.files import write_bytes
 from runtime.log import RunLog
+from training.state import Training, train
 
 # Options that do not change what a step computes: a resumed run may differ in them.
 FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers"}

@@ -7,18 +7,18 @@ import numpy as np
 
 from data.batches import batch_rows, hold_out, prefetch
 from data.landscape import read_image, read_labels
-from ldm.noise import generator
-from training.cross_entropy import pixel_loss
 from evaluation.metrics.classes import class_map, source_of
-from models.weights.checkpoint import read_header
 from evaluation.networks.layers import batch_of_one
-from models.layers import initialise, parameters_of
 from evaluation.networks.segformer import MEAN
 from evaluation.networks.segmenter import SMALLEST, build_segmenter, enlarge, load_segmenter, normalised, published
+from ldm.noise import generator
+from models.layers import initialise, parameters_of
+from models.weights.checkpoint import read_header
 from models.weights.loading import is_ours
 from runtime import pictures
 from runtime.backend import jt
 from runtime.errors import UserError
+from training.cross_entropy import pixel_loss
 from training.run import Run, ranked
 
 SHOWN = 4                                                     # rows in the picture

@@ -7,12 +7,12 @@ import time
 
 import numpy as np
 
-from training.adamw import AdamW, learning_rate
-from training.ema import EMA
-from training.loss_scale import LossScale
 from runtime.backend import jt
 from runtime.errors import RunError
 from runtime.log import bar
+from training.adamw import AdamW, learning_rate
+from training.ema import EMA
+from training.loss_scale import LossScale
 
 LOG_SECONDS = 10  # between lines of the log, at most
 # A run resumes with its own options only, so that what changes the rate is another run.

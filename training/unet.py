@@ -10,10 +10,10 @@ from ldm.losses import diffusion_loss, drop_masks
 from ldm.noise import generator
 from ldm.pixels import from_uint8
 from ldm.schedule import make_schedule
-from models.weights.checkpoint import weights_hash
-from models.precision import compute_in, imitated, resolve
 from models.cached_unet import PreparedUNet
+from models.precision import compute_in, imitated, resolve
 from models.unet import build_unet
+from models.weights.checkpoint import weights_hash
 from models.weights.loading import load_weights
 from runtime import pictures
 from runtime.backend import jt

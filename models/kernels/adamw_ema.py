@@ -45,6 +45,6 @@ def adamw_ema_kernel(p, g, m, v, e, numbers):
     return (*moved, None) if e is None else tuple(moved)
 
 
-HEADER = include("device", "adamw_ema") + f"""
+HEADER = include("include/device", "adamw_ema") + f"""
 #define iidm_adamw(data) iidm::AdamW{{{", ".join(f'float(data["{name}"])' for name in NUMBERS)}}}
 """

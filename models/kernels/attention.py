@@ -76,7 +76,7 @@ class Attention(jt.Function):
                     data={"heads": self.heads})[0]
 
 
-HEADER = include("device", "attention", "fragments", "attention_cuda") + """
+HEADER = include("include/device", "attention", "include/fragments", "attention_cuda") + """
 #define iidm_attention(qkv, data) iidm::Attention{qkv->shape[0], int64_t(data["heads"]), \\
     qkv->shape[1] / (3 * int64_t(data["heads"])), qkv->shape[2]}
 """

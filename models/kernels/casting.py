@@ -50,5 +50,5 @@ def nearest(array, dtype):
     if dtype != "bfloat16":
         return array.cast(dtype)
     array = array.cast("float32")
-    return code([array.shape], [dtype], [array], include("device", "casting"),
+    return code([array.shape], [dtype], [array], include("include/device", "casting"),
                 cpu="iidm::to_bf16_cpu(in0_p, iidm::numbers(out0_p), in0->num);", cuda=None)[0]

@@ -79,4 +79,4 @@ SHAPE = """
 #define iidm_conv(x, w) iidm::Conv{x->shape[0], x->shape[1], w->shape[0], x->shape[2], x->shape[3], w->shape[2]}
 """
 HEADER = include("conv") + SHAPE
-HEADER_BF16 = "#include <dnnl.hpp>\n" + include("device", "conv", "conv_bf16") + SHAPE
+HEADER_BF16 = "#include <dnnl.hpp>\n" + include("include/device", "conv", "conv_bf16") + SHAPE

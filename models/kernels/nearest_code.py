@@ -29,5 +29,5 @@ def nearest_code_reference(z, codebook, chunk=1024):
 def nearest_code_kernel(z, codebook):
     """The same by the kernels in nearest_code.cuh."""
     arguments = "in0_p, in1_p, out0_p, in0_shape0, in1_shape0, in0_shape1"
-    return code([[z.shape[0]]], ["int32"], [z, codebook], include("device", "nearest_code"),
+    return code([[z.shape[0]]], ["int32"], [z, codebook], include("include/device", "nearest_code"),
                 cpu=f"iidm::nearest_code_cpu({arguments});", cuda=f"iidm::nearest_code_cuda({arguments});")[0]

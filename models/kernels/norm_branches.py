@@ -65,7 +65,7 @@ def small_index(i, n):
     return 0 if i == 0 else min(n, 3) - 1 if i == n - 1 else 1
 
 
-HEADER = include("device", "moments", "norm_modulate", "norm_branches") + """
+HEADER = include("include/device", "include/moments", "norm_modulate", "norm_branches") + """
 #define iidm_branches(x, maps, data) iidm::NormBranches{x->shape[0], maps->shape[0], x->shape[1], x->shape[2], x->shape[3], \\
     int64_t(data["groups"]), float(data["eps"])}
 """

@@ -128,7 +128,7 @@ def timestep(arrays):
     return ", ".join(or_null(len(arrays) > 3, f"in{i}_p") for i in (3, 4))
 
 
-HEADER = include("device", "moments", "norm_modulate") + """
+HEADER = include("include/device", "include/moments", "norm_modulate") + """
 #define iidm_settings(x, data) iidm::NormModulate{x->shape[0], x->shape[1], x->shape[2] * x->shape[3], \\
     int64_t(data["groups"]), data["maps"] > 0, data["act"] > 0, float(data["eps"])}
 """

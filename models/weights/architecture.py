@@ -32,7 +32,7 @@ def infer_unet(shapes, where, head_channels=HEAD_CHANNELS):
     for name in [name for name in shapes if name.endswith(".qkv.weight")]:
         if shapes[name][1] % head_channels:
             raise UserError(f"{where}: {name} has {shapes[name][1]} channels, expected a multiple of the {head_channels} of an "
-                            "attention head; --head_channels of `python -m models.weights.convert` names another number")
+                            "attention head; --head_channels of `python -m models.convert` names another number")
     return UNetConfig(channels=first[0], channel_mult=mults, res_blocks=res_blocks, attention_factors=factors,
                       head_channels=head_channels, classes=mask[1], spade_channels=mask[0], latent_channels=first[1],
                       learn_sigma=outputs == 2 * first[1])

@@ -13,17 +13,17 @@ from runtime.errors import UserError, run_script
 from runtime.memory import peak_memory
 
 EXAMPLES = """examples:
-  python -m models.weights.convert average-176k-266k.pkl checkpoints/iidm.safetensors       the authors' released U-Net
-  python -m models.weights.convert last.ckpt checkpoints/autoencoder.safetensors            taming-transformers' VQGAN
-  python -m models.weights.convert kl-f8.safetensors autoencoder.safetensors --latent_scale 0.18215
-  python -m models.weights.convert taesd_encoder.pth autoencoder.safetensors                taesd_decoder.pth lies beside it
+  python -m models.convert average-176k-266k.pkl checkpoints/iidm.safetensors       the authors' released U-Net
+  python -m models.convert last.ckpt checkpoints/autoencoder.safetensors            taming-transformers' VQGAN
+  python -m models.convert kl-f8.safetensors autoencoder.safetensors --latent_scale 0.18215
+  python -m models.convert taesd_encoder.pth autoencoder.safetensors                taesd_decoder.pth lies beside it
 
 Reads Jittor pickles, PyTorch files (.pth .pt .bin .ckpt), .safetensors and .npz; recognises the published U-Net and SDM's,
 VQ and KL autoencoders of taming-transformers, latent-diffusion and diffusers, and the TAESD family."""
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(prog="python -m models.weights.convert", description=__doc__, epilog=EXAMPLES,
+    parser = argparse.ArgumentParser(prog="python -m models.convert", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", metavar="IN", help="the foreign file")
     parser.add_argument("output", metavar="OUT", help="the checkpoint to write, .safetensors")
@@ -41,8 +41,8 @@ def scaled(weights, latent_scale):
     """Weights of an autoencoder whose latents are multiplied by latent_scale."""
     from configs.schema import section_from
     from models.autoencoder import build_autoencoder, scale_latents
-    from models.weights.checkpoint import fill
     from models.layers import parameters_of
+    from models.weights.checkpoint import fill
     model = build_autoencoder(section_from("autoencoder", weights.header.config["autoencoder"], "the file"))
     fill(model, weights.tensors, "the file")
     scale_latents(model, latent_scale)

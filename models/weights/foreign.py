@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.schema import Config, ConfigError, config_dict, section_from
-from models.weights.architecture import HEAD_CHANNELS, infer_autoencoder, infer_unet
 from models.autoencoder import build_autoencoder
+from models.layers import parameters_of
+from models.unet import build_unet
+from models.weights.architecture import HEAD_CHANNELS, infer_autoencoder, infer_unet
 from models.weights.checkpoint import Header, Lazy
 from models.weights.formats import open_weights as open_file
 from models.weights.key_maps import recognise
-from models.layers import parameters_of
-from models.unet import build_unet
 from runtime.errors import UserError
 
 

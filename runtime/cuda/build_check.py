@@ -15,11 +15,11 @@ import textwrap
 import time
 from pathlib import Path
 
+from runtime.cuda.patch import patched_copy, summary
+from runtime.cuda.toolkit import find_toolkits
 from runtime.device import Choice, Driver, dotted, needs_patches, settings, unusable
 from runtime.doctor import output
 from runtime.errors import RunError, UserError, run_script
-from runtime.cuda.patch import patched_copy, summary
-from runtime.cuda.toolkit import find_toolkits
 
 CACHE_NAME = "build_check"                # what it compiles stays out of the way of what is run
 STAND_IN = Path(__file__).with_name("stand_in.cc")
@@ -168,7 +168,7 @@ def check(environ, archs, one_job, quick):
         if one_job:
             values["DISABLE_MULTIPROCESSING"] = "1"
         done = subprocess.run([sys.executable, "-c", BUILD, str(copy), str(stand_in), "quick" if quick else "all"],
-                              env=values, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent)
+                              env=values, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2])
     answers = [line[6:] for line in done.stdout.splitlines() if line.startswith("BUILD ")]
     if not answers:
         raise RunError(f"the build ended with status {done.returncode}; what the compiler said is above")
@@ -189,7 +189,7 @@ def report(kit, facts, archs, seconds):
 
 def main(argv):
     """Builds, prints the report; exit status 1 when something did not compile."""
-    p = argparse.ArgumentParser(prog="python -m runtime.cuda.build_check", description=__doc__,
+    p = argparse.ArgumentParser(prog="python -m runtime.build_check", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter,
                                 epilog=textwrap.dedent("""\
             It takes 5 to 10 minutes the first time; IIDM_CUDA_WHEELS names a site-packages folder with nvidia-* wheels."""))

@@ -10,9 +10,9 @@ import shutil
 from dataclasses import astuple
 from pathlib import Path
 
+from runtime.cuda.jittor_patches import JITTOR, PATCHES
 from runtime.errors import UserError
 from runtime.files import HOST
-from runtime.cuda.jittor_patches import JITTOR, PATCHES
 
 PACKAGES = ("jittor", "jittor_utils")          # the second finds the first, and the build cache, by where it lies itself
 NOT_PATCHED = "IIDM_DEVICE=cpu runs on the CPU with the installed Jittor"

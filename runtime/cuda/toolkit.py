@@ -15,8 +15,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime.files import HOST
 from runtime.cuda.patch import cache_folder
+from runtime.files import HOST
 
 MACHINE = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "aarch64"
 SYSTEM = f"/usr/lib/{MACHINE}-linux-gnu"

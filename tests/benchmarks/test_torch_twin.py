@@ -132,8 +132,8 @@ def test_our_side_computes_what_the_network_the_guidance_and_the_loss_compute(tm
     from ldm.guidance import guided
     from ldm.losses import diffusion_loss
     from ldm.schedule import make_schedule
-    from models.weights.checkpoint import fill
     from models.unet import build_unet
+    from models.weights.checkpoint import fill
     from runtime.backend import jt
     job = {"unet": dataclasses.asdict(TINY_UNET), "weights": str(tmp_path / "w.npz"), "inputs": str(tmp_path / "i.npz"),
            "t": [500, 0], "scale": 3.5, "train": TRAIN, "precision": "float32"}

@@ -165,7 +165,7 @@ def test_a_killed_process_loses_only_what_was_not_recorded_yet(train):
     """Half a row lies behind the last record: it is cut off, and the result is the uninterrupted one, byte for byte."""
     script = textwrap.dedent(f"""
         import os, sys
-        sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         import data.latents
         from tests.test_latents import Encoder, build
         from pathlib import Path

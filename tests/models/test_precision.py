@@ -6,9 +6,9 @@ from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from models import precision
+from models.cached_unet import PreparedUNet
 from models.layers import parameters_of
 from models.precision import compute_in, resolve
-from models.cached_unet import PreparedUNet
 from runtime.backend import jt
 from tests.helpers import latents_and_labels, on_cpu, tiny_autoencoder, tiny_unet
 

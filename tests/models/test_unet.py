@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from configs.schema import UNetConfig
-from training.adamw import AdamW
 from models.kernels.adamw_ema import adamw_ema
 from models.layers import parameters_of
 from models.unet import UNet, build_unet
@@ -17,6 +16,7 @@ from tests.helpers import (
     tiny_unet,
     with_drawn_weights,
 )
+from training.adamw import AdamW
 
 
 def run(model, z, t, labels):

@@ -110,7 +110,8 @@ def test_the_patched_copy_has_a_build_cache_of_its_own_and_leaves_out_the_old_nc
 
 PATCHED = """
 import sys
-from runtime import device, patch
+from runtime import device
+from runtime.cuda import patch
 device.probe_driver = lambda: device.Driver((13, 0), 1)
 device.find_toolkits = lambda environ: [device.Toolkit("/absent/bin/nvcc", (13, 0), "x", 9)]
 {before}

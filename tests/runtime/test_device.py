@@ -1,8 +1,8 @@
 import pytest
 
+from runtime.cuda.toolkit import Toolkit
 from runtime.device import Driver, choose_device, needs_patches, unusable
 from runtime.errors import UserError
-from runtime.cuda.toolkit import Toolkit
 
 NO_DRIVER = Driver(problem="there is no NVIDIA driver (libcuda.so.1)")
 ONE_GPU = Driver(cuda=(12, 4), gpus=1)

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from runtime import doctor
+from runtime.cuda.toolkit import Toolkit
 from runtime.device import Driver
 from runtime.doctor import Line, main, table
-from runtime.cuda.toolkit import Toolkit
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from configs.schema import OutputConfig
-from sampling.submission import Submission
 from runtime.errors import RunError, UserError
+from sampling.submission import Submission
 
 SETTINGS = {"weights": {"unet": "a"}, "sampling": {"seed": 0}}
 

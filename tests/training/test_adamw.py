@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from configs.schema import StageConfig
-from training.adamw import AdamW, learning_rate
 from models.kernels.adamw_ema import adamw_ema
 from runtime.backend import jt
+from training.adamw import AdamW, learning_rate
 
 SHAPES = {"a": (3, 6), "b": (7,)}
 

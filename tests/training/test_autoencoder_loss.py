@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from training.autoencoder_loss import place_codes, reconstruction_loss
 from runtime.backend import jt
+from training.autoencoder_loss import place_codes, reconstruction_loss
 
 IMAGE, LATENT = (2, 3, 8, 12), (2, 3, 4, 6)
 

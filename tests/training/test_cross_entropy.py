@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from training.cross_entropy import pixel_loss
 from runtime.backend import jt
 from tests.helpers import on_cpu, slopes
+from training.cross_entropy import pixel_loss
 
 
 def by_definition(logits, labels):

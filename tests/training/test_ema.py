@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from training.ema import EMA
 from ldm.noise import normal
 from runtime.backend import jt, nn
+from training.ema import EMA
 
 SHAPE = (3, 6, 10)
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from training.adamw import finite
-from training.loss_scale import GROW_AFTER, START, LossScale
 from runtime.backend import jt
 from runtime.errors import RunError
 from tests.helpers import on_cpu
+from training.adamw import finite
+from training.loss_scale import GROW_AFTER, START, LossScale
 
 
 def test_the_scale_doubles_after_so_many_good_steps_and_halves_at_each_bad_one():

@@ -9,22 +9,22 @@ from safetensors.numpy import load_file, save_file
 from configs.schema import Config, ConfigError, SegmenterConfig, StageConfig, config_dict
 from data.landscape import CLASSES
 from data.synthetic import write_dataset
-from training.cross_entropy import pixel_loss
-from training.state import Training
 from evaluation.metrics.classes import ADE20K
-from models.weights.checkpoint import Header, read_header, write_checkpoint
-from models.weights.formats import open_weights
+from evaluation.networks.segformer import build_segformer
+from evaluation.networks.segmenter import build_segmenter, enlarge, load_segmenter, normalised, published
 from models.kernels.adamw_ema import adamw_ema
 from models.kernels.bilinear import resize
 from models.layers import parameters_of
-from evaluation.networks.segformer import build_segformer
-from evaluation.networks.segmenter import build_segmenter, enlarge, load_segmenter, normalised, published
+from models.weights.checkpoint import Header, read_header, write_checkpoint
+from models.weights.formats import open_weights
 from runtime.backend import jt
 from runtime.errors import UserError
 from runtime.log import RunLog
-from training.segmenter import BEYOND, augment, begin
 from tests.helpers import ROOT, TINY_SEGMENTER, on_cpu
 from tests.published import batch, drawn, photo, weights
+from training.cross_entropy import pixel_loss
+from training.segmenter import BEYOND, augment, begin
+from training.state import Training
 
 STEPS = 4
 

@@ -7,16 +7,16 @@ from safetensors.numpy import load_file
 from configs.schema import StageConfig
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
-from training.state import Training, train
-from models.weights.checkpoint import Header, write_checkpoint
 from models.kernels.adamw_ema import adamw_ema
 from models.kernels.casting import cast
 from models.layers import parameters_of
 from models.unet import build_unet
+from models.weights.checkpoint import Header, write_checkpoint
 from runtime.backend import jt
 from runtime.errors import RunError
 from runtime.log import RunLog
 from tests.helpers import TINY_UNET, latents_and_labels, on_cpu
+from training.state import Training, train
 
 ROWS = 4
 

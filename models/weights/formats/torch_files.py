@@ -6,7 +6,7 @@ a description of the machine, the objects and the list of keys; then per key the
 from dataclasses import dataclass
 from typing import Callable
 
-from models.weights.loading.formats import arrays
+from models.weights.formats import arrays
 from models.weights.formats.arrays import fields
 from models.weights.formats.pickles import Inert, Name, read_pickle
 from models.weights.formats.source import Refused, shown

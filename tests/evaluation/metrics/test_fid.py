@@ -1,4 +1,4 @@
-"""evaluation/metrics/fid.py: the distance by its formula and by what reference libraries give, statistics batch by batch, their files."""
+"""evaluation/metrics/fid.py: the distance by its formula, by reference libraries, batch by batch, and its files."""
 import tracemalloc
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from evaluation.metrics.fid import Statistics, fid, frechet_distance
 from runtime.errors import UserError
 from tests.drawn import feature_sets
 
-LIBRARIES = np.load(Path(__file__).parent / "data" / "metrics" / "libraries.npz")
+LIBRARIES = np.load(Path(__file__).parents[2] / "data" / "metrics" / "libraries.npz")
 
 
 def statistics(features, batch=7):

@@ -7,7 +7,7 @@ import pytest
 from evaluation.metrics.kid import kid, squared_mmd
 from tests.drawn import feature_sets
 
-LIBRARIES = np.load(Path(__file__).parent / "data" / "metrics" / "libraries.npz")
+LIBRARIES = np.load(Path(__file__).parents[2] / "data" / "metrics" / "libraries.npz")
 
 
 def test_mean_and_spread_are_torch_fidelitys():

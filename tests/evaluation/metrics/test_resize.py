@@ -7,7 +7,7 @@ import pytest
 from evaluation.metrics.resize import MODES, inception_input
 from tests.drawn import IMAGES, SHOWN, noise_image
 
-LIBRARIES = np.load(Path(__file__).parent / "data" / "metrics" / "libraries.npz")
+LIBRARIES = np.load(Path(__file__).parents[2] / "data" / "metrics" / "libraries.npz")
 
 
 @pytest.mark.parametrize("name", IMAGES)

@@ -3,8 +3,8 @@ import pytest
 
 from evaluation.networks.inception import Inception, averaged, build_inception
 from evaluation.networks.layers import Convolution
-from models.kernels.bilinear import resize
 from evaluation.networks.pretrained import filled
+from models.kernels.bilinear import resize
 from runtime.backend import jt
 from runtime.errors import UserError
 from tests.helpers import on_cpu

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from evaluation.networks.layers import Convolution
-from models.layers import parameters_of
 from evaluation.networks.pretrained import as_array, filled, folded, outputs, read_exactly
+from models.layers import parameters_of
 from runtime.errors import UserError
 
 SHAPES = {"a.weight": (2, 3), "a.bias": (2,)}

@@ -20,7 +20,7 @@ from tests.play import PRELUDE, Recorder
 
 # Jittor's own flags for its operators, with the older of the two language versions that it uses.
 FLAGS = ["-std=c++14", "--use_fast_math", "-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90",
-         f"-I{Path(__file__).parent / 'stand_in'}"]                # headers of cuDNN and Jittor's executor
+         f"-I{Path(__file__).parents[2] / 'stand_in'}"]                # headers of cuDNN and Jittor's executor
 TYPES = ("float32", "float16", "bfloat16")
 
 pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, which is not on PATH")
@@ -95,5 +95,5 @@ def test_nvcc_compiles_what_the_launcher_gives_it(compiled, name):
 
 def test_a_mistake_in_a_kernel_would_be_noticed(compiled, tmp_path):
     file = tmp_path / "wrong.cu"
-    file.write_text(f'{launch.include("device")}\n__global__ void wrong(__half* x) {{ iidm::load<4>(x, x); }}')
+    file.write_text(f'{launch.include("include/device")}\n__global__ void wrong(__half* x) {{ iidm::load<4>(x, x); }}')
     assert subprocess.run(["nvcc", *FLAGS, "-c", str(file), "-o", str(tmp_path / "wrong.o")], capture_output=True).returncode

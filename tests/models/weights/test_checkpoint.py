@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from models.weights.loading import checkpoint
-from models.weights.checkpoint import Header, fill, load_weights, read_header, read_tensors, weights_hash, write_checkpoint
 from models.layers import Conv, GroupNorm, parameters_of
+from models.weights import checkpoint
+from models.weights.checkpoint import Header, fill, load_weights, read_header, read_tensors, weights_hash, write_checkpoint
 from runtime.backend import jt, nn
 from runtime.errors import RunError, UserError
 

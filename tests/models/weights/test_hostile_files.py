@@ -34,7 +34,7 @@ from tests.fixtures.handmade import (
     zipped,
 )
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 A = np.array([[1.5, -2, 3]], "f4")
 
 # ------------------------------------------------------------------------------------------------ what a reader may do

@@ -13,10 +13,10 @@ import ensemble
 import test as script
 from configs.schema import AutoencoderConfig, Config, config_dict, config_yaml
 from data.synthetic import write_dataset
-from models.weights.checkpoint import Header, read_header, read_tensors, write_checkpoint
-from models.weights.files import find_autoencoder
 from models.layers import parameters_of
 from models.unet import UNet
+from models.weights.checkpoint import Header, read_header, read_tensors, write_checkpoint
+from models.weights.files import find_autoencoder
 from models.weights.loading import load_autoencoder, open_weights
 from runtime.errors import UserError
 from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET, tiny_autoencoder, tiny_unet, with_drawn_weights
@@ -75,7 +75,7 @@ def test_the_average_of_published_pickles_is_an_ordinary_checkpoint(work, tmp_pa
 
 def test_converting_writes_the_same_weights_and_says_what_they_are(work, tmp_path):
     output = tmp_path / "converted.safetensors"
-    done = subprocess.run([sys.executable, "-m", "models.weights.convert", str(work / "unet.pkl"), str(output), "--kind", "unet",
+    done = subprocess.run([sys.executable, "-m", "models.convert", str(work / "unet.pkl"), str(output), "--kind", "unet",
                            "--head_channels", "32"], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "channels 32, channel_mult [1, 2]" in done.stdout and "peak memory" in done.stdout

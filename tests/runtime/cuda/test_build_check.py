@@ -4,8 +4,8 @@ import pytest
 
 from runtime.cuda import build_check
 from runtime.cuda.build_check import BUILD, STAND_IN, choose_toolkit, report
-from runtime.errors import UserError
 from runtime.cuda.toolkit import Toolkit
+from runtime.errors import UserError
 
 NEW = Toolkit("/cuda/bin/nvcc", (13, 0), "x", 9)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import UserError
 from runtime.cuda.jittor_patches import JITTOR, PATCHES, Patch
 from runtime.cuda.patch import copy_name, installed, patched_copy, summary
+from runtime.errors import UserError
 
 
 def digests(folder):

@@ -12,7 +12,7 @@ from models.weights.formats.tensors import typed
 from runtime.errors import UserError
 from tests.fixtures.handmade import jittor, npy, safetensors, tensor, torch_legacy, torch_zip, zipped
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
+GOLDEN = Path(__file__).parents[3] / "data" / "golden"
 A = np.array([[1.5, -2, 3]], "f4")
 
 

@@ -8,7 +8,7 @@ from models.weights.formats import open_weights
 from runtime.errors import UserError
 from tests.fixtures.handmade import Called, Named, Persistent, pickled, tensor, torch_legacy, torch_zip
 
-REAL = Path(__file__).parent / "data" / "formats"          # written by PyTorch 2.13: tests/fixtures/make_formats.py
+REAL = Path(__file__).parents[3] / "data" / "formats"          # written by PyTorch 2.13: tests/fixtures/make_formats.py
 ROW = np.arange(40, dtype="f4")
 TYPES = ["float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
          "bool", "complex64", "complex128"]

@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from models.weights.loading.formats import zips
+from models.weights.formats import zips
 from models.weights.formats.source import Refused, Source
 from tests.fixtures.handmade import zipped
 
