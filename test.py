@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.distributed import process, share
+from runtime.distributed import process, shard
 from runtime.errors import UserError, run_script
 
 EXAMPLES = """examples:
@@ -65,8 +65,8 @@ def main(argv):
     from runtime import pictures
     from runtime.backend import DEVICE
     from runtime.files import sha256
-    from runtime.log import bar
-    from sampling.best_of import scorer
+    from runtime.log import progress_bar
+    from sampling.best_of import selection_score
     from sampling.networks import find_checkpoint, load_networks, settings
     from sampling.painting import Painter
     checkpoint = find_checkpoint(args.checkpoint)
@@ -80,14 +80,14 @@ def main(argv):
     batch_size = sampling.pop("batch_size")  # images do not depend on this and the next two
     for name in ("spade_cache_gb", "autoencoder_gb"):
         sampling.pop(name)
-    said, score = {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling}, None
+    manifest_settings, score = {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling}, None
     if args.candidates > 1:
-        score = scorer(args.select, args.segmenter)
-        said["candidates"] = {"n": args.candidates, "select": args.select,
+        score = selection_score(args.select, args.segmenter)
+        manifest_settings["candidates"] = {"n": args.candidates, "select": args.select,
                               "segmenter": args.segmenter and sha256(args.segmenter)}
-    results = Submission(args.output_path, said, {c.name: input_hash(c) for c in cases},
+    results = Submission(args.output_path, manifest_settings, {c.name: input_hash(c) for c in cases},
                          height, width, config.output, args.overwrite, first=rank == 0)
-    ours = share(cases, rank, size)
+    ours = shard(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]
     steps = sum(steps_taken(round_) for round_ in config.sampling.rounds)
     numbers = "" if config.sampling.precision == "float32" else f" in {config.sampling.precision}"
@@ -96,7 +96,7 @@ def main(argv):
 
     painter = Painter((encode, decode, model, schedule), config, results, args.candidates, score)
     start = time.monotonic()
-    with bar(total=len(missing) * steps * args.candidates, label="sampling", unit="step") as progress:
+    with progress_bar(total=len(missing) * steps * args.candidates, label="sampling", unit="step") as progress:
         painter.run(missing, batch_size, progress.update)
     taken = time.monotonic() - start
     if missing:

@@ -17,7 +17,7 @@ from data.landscape import find_images
 from evaluation.measure import Job, training_features
 from evaluation.metrics.fid import fid
 from evaluation.networks.inception import SIDE, Inception
-from evaluation.scorers import Instrument, features_of, open_inception
+from evaluation.scorers import Scorer, features_of, open_inception
 from models.layers import initialise, parameters_of
 from runtime.errors import UserError, run_script
 
@@ -48,7 +48,7 @@ def main(argv):
 
 
 def instrument(path):
-    """The Instrument of FID, with random weights where there is no file."""
+    """The Scorer of FID, with random weights where there is no file."""
     if path:
         return open_inception(path, "pytorch")
     model = Inception()
@@ -57,7 +57,7 @@ def instrument(path):
         if name.endswith("weight"):
             var.update(var * 6 ** 0.5)          # as He et al. 2015: else the features are as good as constant
     model.eval()
-    return Instrument("--inception", "", "Inception v3 with random weights", features_of(model, "pytorch"))
+    return Scorer("--inception", "", "Inception v3 with random weights", features_of(model, "pytorch"))
 
 
 def drawn(folder, count):

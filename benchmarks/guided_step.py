@@ -14,7 +14,7 @@ from benchmarks.flops import counting
 from benchmarks.measure import conv_gflops, peak_mb, seconds
 from configs.schema import load_config
 from ldm.guidance import guided
-from models.cached_unet import BYTES, PreparedUNet
+from models.cached_unet import BYTES, CachedUNet
 from models.layers import initialise, parameters_of
 from models.precision import PRECISIONS, compute_in, resolve
 from models.unet import build_unet
@@ -42,7 +42,7 @@ def main():
 
     precision = resolve(args.precision)
     compute_in(model, precision, store=True)
-    prepared = PreparedUNet(model, args.cache_gb)
+    prepared = CachedUNet(model, args.cache_gb)
     ways = {"plain": guided(model, 3.5), "ours": guided(prepared, 3.5)}
     with jt.no_grad():
         cold = seconds(lambda: [ways["ours"](z, 500, labels)], repeats=1, warmup=0)

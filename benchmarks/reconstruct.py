@@ -15,7 +15,7 @@ from models.weights.loading import load_autoencoder
 from runtime import pictures
 from runtime.backend import jt
 from runtime.errors import UserError, run_script
-from runtime.log import bar
+from runtime.log import progress_bar
 
 SHOWN = 6
 
@@ -35,7 +35,7 @@ def main(argv):
         raise UserError(f"{args.images}: found no .jpg or .png, expected photos")
     model, config, notes = load_autoencoder(AutoencoderConfig(path=args.autoencoder))
     values, rows, total, squares, count = {}, [], 0.0, 0.0, 0
-    for path in bar(paths, label="reconstructing", unit="image"):
+    for path in progress_bar(paths, label="reconstructing", unit="image"):
         image = read_image(path, args.height, args.width)
         with jt.no_grad():
             z = model.encode(from_uint8(image[None]))

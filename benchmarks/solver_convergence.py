@@ -30,7 +30,7 @@ from runtime import pictures
 from runtime.backend import DEVICE, jt
 from runtime.errors import UserError, run_script
 from runtime.files import write_bytes, write_json
-from runtime.log import bar
+from runtime.log import progress_bar
 from sampling.networks import load_networks, settings
 
 SOLVERS, SPACINGS = ("ddim", "dpm++2m", "unipc"), ("uniform", "logsnr")
@@ -52,7 +52,7 @@ def main(argv):
     steps = len(cases) * sum(steps_taken(round_) for some in [*measured, finest] for round_ in some)
     checked = 0 if args.no_ddim_check else min(len(cases), args.batch_size)
     images, references, labels = [], [], []
-    with bar(total=steps + checked * args.reference, label="solving", unit="step") as progress:
+    with progress_bar(total=steps + checked * args.reference, label="solving", unit="step") as progress:
         for first in range(0, len(cases), args.batch_size):
             some = cases[first:first + args.batch_size]
             photos = np.stack([read_image(case.reference, *size) for case in some])

@@ -30,14 +30,14 @@ from ldm.guidance import guided
 from ldm.pixels import from_uint8, to_uint8
 from ldm.schedule import make_schedule
 from models.autoencoder import build_autoencoder
-from models.cached_unet import PreparedUNet
+from models.cached_unet import CachedUNet
 from models.layers import initialise
 from models.precision import PRECISIONS, compute_in, resolve
 from models.unet import build_unet
 from models.weights.checkpoint import fill
 from models.weights.loading import load_autoencoder, open_weights
 from runtime.backend import DEVICE, jt
-from sampling.best_of import scorer
+from sampling.best_of import selection_score
 
 
 def main():
@@ -73,7 +73,7 @@ def main():
     for name, sampling, way in recipes:
         result[name] = {"evaluations": sum(calls(r, schedule) for r in sampling.rounds)}
         if not args.full:
-            used, ratios, before = PreparedUNet(model) if way == "ours" else model, [], None
+            used, ratios, before = CachedUNet(model) if way == "ours" else model, [], None
             painted = really_run(config, (encode, decode, used), sampling, schedule, args.images, args.segmenter)
             for seconds_taken, scores in painted:
                 result[name].update(scores)
@@ -118,7 +118,7 @@ def measure(config, autoencoder, model, repeats):
     image = areas(rng, 1, height, width, 255)[..., None].repeat(3, -1).astype(np.uint8)
     labels = areas(rng, 1, height // factor, width // factor, config.unet.classes)
     z = jt.array(rng.standard_normal((1, config.unet.latent_channels, height // factor, width // factor), dtype=np.float32))
-    m, prepared = jt.array(labels), PreparedUNet(model)
+    m, prepared = jt.array(labels), CachedUNet(model)
     x = from_uint8(image)
     jt.sync([z, m, x])
 
@@ -159,7 +159,7 @@ def compose(sampling, schedule, parts, way):
 def really_run(config, networks, sampling, schedule, count, segmenter=None):
     """Yields (seconds, {"S" and, with a segmenter, "M"} of the images so far) for images that are really painted, one at a
     time, `count` and one before."""
-    scorers = {"S": scorer("s", None), **({"M": scorer("m", segmenter)} if segmenter else {})}
+    scorers = {"S": selection_score("s", None), **({"M": selection_score("m", segmenter)} if segmenter else {})}
     scores = {name: [] for name in scorers}
     height, width, factor = config.data.height, config.data.width, config.autoencoder.factor
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from configs.schema import StageConfig, UNetConfig
 from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
-from models.cached_unet import PreparedUNet
+from models.cached_unet import CachedUNet
 from models.kernels.adamw_ema import adamw_ema
 from models.layers import initialise, parameters_of
 from models.precision import compute_in
@@ -53,7 +53,7 @@ class Ours:
 
     def guided(self, model, z, z_0, eps, labels, job):
         """A guided step; what depends on the mask alone is made in the first."""
-        way = guided(PreparedUNet(model), job["scale"])
+        way = guided(CachedUNet(model), job["scale"])
         return lambda: no_grad(way, z, job["t"][0], labels)
 
     def train(self, model, z, z_0, eps, labels, job):

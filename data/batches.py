@@ -26,7 +26,7 @@ def prefetch(make, steps, workers):
 
 
 @contextlib.contextmanager
-def behind(function, workers):
+def background_calls(function, workers):
     """Yields a function that calls `function` in threads and returns at once, unless 4 * workers calls wait already. Their
     errors are raised at a later call, or at the end of the block, which waits for all."""
     with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -42,7 +42,7 @@ def behind(function, workers):
             waiting.popleft().result()
 
 
-def hold_out(items, count):
+def train_val_split(items, count):
     """Splits a list into (training, validation): `count` items spread evenly over it, at most a tenth, at least one when
     there are two. A single item serves as both, and so do all with a count of 0."""
     if len(items) < 2 or count == 0:

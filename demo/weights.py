@@ -29,7 +29,7 @@ def main(argv):
 def export(config):
     """The run's autoencoder and its best U-Net as float16 safetensors; configs/demo.yaml starts from them."""
     from models.autoencoder import build_autoencoder
-    from models.weights.checkpoint import load_weights, read_header, read_tensors, weights_hash, write_checkpoint
+    from models.weights.checkpoint import load_checkpoint, read_header, read_tensors, weights_hash, write_checkpoint
     from training.run import ranked
     unet, _ = ranked(config.train.run)[0]
     autoencoder = build_autoencoder(config.autoencoder)
@@ -40,7 +40,7 @@ def export(config):
         header.config = config_dict(config)
         write_checkpoint(target, read_tensors(path), header, dtype="float16")
         if name == "autoencoder":
-            load_weights(autoencoder, target)
+            load_checkpoint(autoencoder, target)
         print(f"{target}: {target.stat().st_size / 1e6:.2f} MB, step {header.step}, {header.metrics}")
 
 

@@ -23,8 +23,8 @@ from evaluation.metrics.style import style_similarity
 from evaluation.metrics.total import Measured, total
 from runtime.backend import DEVICE, jt
 from runtime.errors import UserError
-from runtime.log import bar
-from evaluation.scorers import Instrument
+from runtime.log import progress_bar
+from evaluation.scorers import Scorer
 
 THREADS = 2                                  # that read
 BLOCK = 64                                   # features that are added at a time
@@ -37,9 +37,9 @@ class Job:
     cases: list                                          # data.landscape.Case
     size: tuple                                          # height, width of the images
     references: bool                                     # whether the cases' references are there
-    segmenters: dict = field(default_factory=dict)       # {"M" or "M(NAME)": Instrument}
-    nima: Optional[Instrument] = None
-    inception: Optional[Instrument] = None
+    segmenters: dict = field(default_factory=dict)       # {"M" or "M(NAME)": Scorer}
+    nima: Optional[Scorer] = None
+    inception: Optional[Scorer] = None
     real: Optional["Features"] = None                    # of the training images
     histogram: str = "rgb8"
     kid: bool = False
@@ -163,7 +163,7 @@ def training_features(paths, job, made_with):
     found = Features(made_with, keep=job.kid)
     batches = [paths[i:i + job.batch_size] for i in range(0, len(paths), job.batch_size)]
     read = lambda batch: [read_image(path, *job.size) for path in batch]
-    with bar(total=len(paths), label="training images", unit="image") as progress:
+    with progress_bar(total=len(paths), label="training images", unit="image") as progress:
         for images in prefetch(read, batches, THREADS):
             found.add(job.inception.measure(images))
             progress.update(len(images))
@@ -190,7 +190,7 @@ def measure(name, folder, paths, job):
         return rows
 
     batches = [job.cases[i:i + job.batch_size] for i in range(0, len(job.cases), job.batch_size)]
-    with bar(total=len(job.cases), label=name, unit="image") as progress:
+    with progress_bar(total=len(job.cases), label=name, unit="image") as progress:
         for rows in prefetch(read, batches, THREADS):
             for stem, image, labels, similarity in rows:
                 for column, segmenter in job.segmenters.items():

@@ -11,7 +11,7 @@ from evaluation.metrics.classes import class_map, source_of, to_challenge
 from evaluation.metrics.resize import inception_input
 from models.weights.checkpoint import read_header
 from evaluation.networks.deeplab import build_deeplab
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from models.weights.hdf5 import read_hdf5
 from evaluation.networks.inception import build_inception
 from evaluation.networks.nima import build_nima
@@ -27,7 +27,7 @@ OWN, SMALL = "own-segformer", "deeplab-mnv2"
 
 
 @dataclass
-class Instrument:
+class Scorer:
     """A network with its weights. `name`: the stand-in's, "" for a network that the score may be measured with itself."""
     option: str                      # that named its file
     path: str
@@ -50,12 +50,12 @@ def existing(option, path):
 
 
 def open_segformer(path, lenient=False):
-    """The Instrument of M: a SegFormer in a published form, of ADE20K's 150 classes or of the 29."""
+    """The Scorer of M: a SegFormer in a published form, of ADE20K's 150 classes or of the 29."""
     path = existing("--segformer", path)
     if is_ours(path):
         raise UserError(f"--segformer {path}: holds the weights of {read_header(path).kind} trained here, expected a SegFormer "
                         "as published; --segmenter takes a segmenter that was trained here")
-    tensors = open_weights(path).tensors
+    tensors = open_weight_file(path).tensors
     if DEEPLAB in tensors:
         raise UserError(f"--segformer {path}: holds a DeepLab, expected a SegFormer; --segmenter takes it, as a stand-in")
     model = build_segformer(tensors, str(path))
@@ -64,7 +64,7 @@ def open_segformer(path, lenient=False):
 
 
 def open_segmenter(path, lenient=False):
-    """The Instrument of a stand-in for M: a segmenter trained here, or the small DeepLab."""
+    """The Scorer of a stand-in for M: a segmenter trained here, or the small DeepLab."""
     path = existing("--segmenter", path)
     if is_ours(path):
         header = read_header(path, "segmenter")
@@ -74,7 +74,7 @@ def open_segmenter(path, lenient=False):
         held = "" if accuracy is None else f", pixel accuracy {100 * accuracy:.2f} % on held-out training images"
         return segmenting("--segmenter", path, f"SegFormer of {config.widths} trained here, step {header.step}{held}", OWN,
                           config.classes, lenient, lambda image: model.predict([image], size)[0])
-    tensors = open_weights(path).tensors
+    tensors = open_weight_file(path).tensors
     if DEEPLAB not in tensors:
         if any("patch_embed" in name for name in tensors):
             raise UserError(f"--segmenter {path}: holds a SegFormer as published, expected one that was trained here or the "
@@ -87,22 +87,22 @@ def open_segmenter(path, lenient=False):
 
 
 def segmenting(option, path, what, name, classes, lenient, predict):
-    """The Instrument of a segmenter: whatever classes predict(image) names become the challenge's ids."""
+    """The Scorer of a segmenter: whatever classes predict(image) names become the challenge's ids."""
     try:
         source = source_of(classes)
     except UserError as error:
         raise UserError(f"{option} {path}: {error.problems[0]}") from None
     rule = "same classes" if source == "challenge" else "lenient" if lenient else "strict"
     used = int((class_map(source, lenient) < len(CLASSES) - 1).sum())
-    return Instrument(option, path, f"{what}, {classes} classes", lambda image: to_challenge(predict(image), source, lenient),
+    return Scorer(option, path, f"{what}, {classes} classes", lambda image: to_challenge(predict(image), source, lenient),
                       name, {"source": source, "rule": rule, "classes": classes, "mapped": used})
 
 
 def open_inception(path, mode):
-    """The Instrument of FID: uint8 images -> features (B, 2048)."""
+    """The Scorer of FID: uint8 images -> features (B, 2048)."""
     path = existing("--inception", path)
-    model = build_inception(open_weights(path).tensors, str(path))
-    return Instrument("--inception", path, "Inception v3 of pytorch-fid", features_of(model, mode))
+    model = build_inception(open_weight_file(path).tensors, str(path))
+    return Scorer("--inception", path, "Inception v3 of pytorch-fid", features_of(model, mode))
 
 
 def features_of(model, mode):
@@ -111,9 +111,9 @@ def features_of(model, mode):
 
 
 def open_nima(path, mode):
-    """The Instrument of A: uint8 images -> shares of the marks 1 to 10 (B, 10)."""
+    """The Scorer of A: uint8 images -> shares of the marks 1 to 10 (B, 10)."""
     path = existing("--nima", path)
     with open(path, "rb") as stream:
         hdf5 = stream.read(4) == b"\x89HDF"
-    model = build_nima(read_hdf5(path) if hdf5 else open_weights(path).tensors, str(path))
-    return Instrument("--nima", path, "NIMA on MobileNet", lambda images: model.predict(images, mode))
+    model = build_nima(read_hdf5(path) if hdf5 else open_weight_file(path).tensors, str(path))
+    return Scorer("--nima", path, "NIMA on MobileNet", lambda images: model.predict(images, mode))

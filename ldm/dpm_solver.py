@@ -31,7 +31,7 @@ class DPMSolver2M:
     def step(self, z_t, eps, alpha_bar_t, alpha_bar_prev, noise=0.0):
         """One step z_t -> z_prev. z_t, eps, noise: (B, C, h, w); alpha_bar_*: float; alpha_bar_prev is 1 at the end."""
         assert tuple(z_t.shape) == tuple(eps.shape), (z_t.shape, eps.shape)
-        z_0 = kept(predicted_z_0(z_t, eps, alpha_bar_t))
+        z_0 = synced(predicted_z_0(z_t, eps, alpha_bar_t))
         before, self.before = self.before, (half_log_snr(alpha_bar_t), z_0)
         if alpha_bar_prev == 1:
             return z_0
@@ -49,7 +49,7 @@ def predicted_z_0(z_t, eps, alpha_bar_t):
     return (z_t - (1 - alpha_bar_t) ** 0.5 * eps) * alpha_bar_t ** -0.5
 
 
-def kept(z):
+def synced(z):
     """z, computed now: what is held from step to step would else hold the lazy graph of all the steps before."""
     if isinstance(z, jt.Var):
         z.sync()

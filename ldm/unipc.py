@@ -7,7 +7,7 @@ prediction of the next step is the one it uses.
 """
 import math
 
-from ldm.dpm_solver import extrapolated, first_order, half_log_snr, kept, predicted_z_0
+from ldm.dpm_solver import extrapolated, first_order, half_log_snr, predicted_z_0, synced
 
 
 class UniPC:
@@ -20,11 +20,11 @@ class UniPC:
     def step(self, z_t, eps, alpha_bar_t, alpha_bar_prev, noise=0.0):
         """One step z_t -> z_prev. z_t, eps: (B, C, h, w); alpha_bar_*: float, 1 at the end; noise: there is none."""
         assert tuple(z_t.shape) == tuple(eps.shape), (z_t.shape, eps.shape)
-        z_0 = kept(predicted_z_0(z_t, eps, alpha_bar_t))
+        z_0 = synced(predicted_z_0(z_t, eps, alpha_bar_t))
         if alpha_bar_prev == 1:
             return z_0
         if self.left is not None:
-            z_t = kept(self.corrected(z_0, alpha_bar_t))
+            z_t = synced(self.corrected(z_0, alpha_bar_t))
         z_prev = first_order(z_t, extrapolated(z_0, self.before, alpha_bar_t, alpha_bar_prev), alpha_bar_t, alpha_bar_prev)
         self.left = alpha_bar_t, z_t, self.before
         self.before = half_log_snr(alpha_bar_t), z_0

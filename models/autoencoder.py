@@ -122,7 +122,7 @@ def build_autoencoder(config, seed=None):
     return model
 
 
-def standardise(model, mean, deviation):
+def normalise_latents(model, mean, deviation):
     """Rewrites the weights so that latents become (z - mean) / deviation and reconstructions stay as they are.
 
     The noise schedule assumes latents of deviation 1; the published one is near it, one of one's own may be anywhere. The
@@ -149,4 +149,4 @@ def standardise(model, mean, deviation):
 
 def scale_latents(model, factor):
     """Rewrites the weights so that latents are multiplied by `factor` and reconstructions stay as they are."""
-    standardise(model, 0.0, 1 / factor)
+    normalise_latents(model, 0.0, 1 / factor)

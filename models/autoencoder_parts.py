@@ -3,7 +3,7 @@ from models.blocks import add, same, up
 from models.kernels.attention import attention
 from models.kernels.casting import cast
 from models.kernels.conv import conv2d
-from models.layers import GROUPS, Conv, GroupNorm, Slots
+from models.layers import GROUPS, Conv, GroupNorm, NumberedModules
 from runtime.backend import jt, nn
 
 EPS = 1e-6  # of these networks' group normalisations
@@ -70,9 +70,9 @@ class Level(nn.Module):
 
     def __init__(self, inputs, outputs, blocks, groups, attend, downsample=False, upsample=False):
         super().__init__()
-        self.block = Slots({i: ResnetBlock(outputs if i else inputs, outputs, groups) for i in range(blocks)})
+        self.block = NumberedModules({i: ResnetBlock(outputs if i else inputs, outputs, groups) for i in range(blocks)})
         if attend:
-            self.attn = Slots({i: AttnBlock(outputs, groups) for i in range(blocks)})
+            self.attn = NumberedModules({i: AttnBlock(outputs, groups) for i in range(blocks)})
         self._attend = attend
         if downsample:
             self.downsample = Downsample(outputs)
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
             levels[level] = Level(width, mult * channels, res_blocks, groups, level in attention_levels,
                                   downsample=level != last)
             width = mult * channels
-        self.down = Slots(levels)
+        self.down = NumberedModules(levels)
         self.mid = Middle(width, groups)
         self.norm_out, self.conv_out = GroupNorm(width, EPS, groups), Conv(width, outputs)
         self._precision = "float32"                                         # models/precision.py
@@ -144,7 +144,7 @@ class Decoder(nn.Module):
             levels[level] = Level(width, mult * channels, res_blocks + 1, groups, level in attention_levels,
                                   upsample=level != 0)
             width = mult * channels
-        self.up = Slots(levels)  # the coarsest first, numbered by level
+        self.up = NumberedModules(levels)  # the coarsest first, numbered by level
         self.norm_out, self.conv_out = GroupNorm(width, EPS, groups), Conv(width, 3)
         self._precision = "float32"                                         # models/precision.py
 

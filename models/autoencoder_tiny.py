@@ -4,7 +4,7 @@ Made to imitate the autoencoders of large latent diffusion models at a hundredth
 author's files, whose layers are numbered, with `encoder.` and `decoder.` before the numbers.
 """
 from models.blocks import up
-from models.layers import Conv, GroupNorm, Slots
+from models.layers import Conv, GroupNorm, NumberedModules
 from runtime.backend import jt, nn
 
 PATH_GROUPS = 4  # of the normalisation in a block's global path
@@ -15,9 +15,9 @@ class Block(nn.Module):
 
     def __init__(self, channels, path):
         super().__init__()
-        self.conv = Slots({i: Conv(channels, channels) for i in (0, 2, 4)})
+        self.conv = NumberedModules({i: Conv(channels, channels) for i in (0, 2, 4)})
         if path:
-            self.pool = Slots({0: Conv(channels, 4 * channels, 1, bias=False),
+            self.pool = NumberedModules({0: Conv(channels, 4 * channels, 1, bias=False),
                                1: GroupNorm(4 * channels, groups=PATH_GROUPS),
                                3: Conv(4 * channels, channels, 1, bias=False)})
         self._path = path
@@ -30,7 +30,7 @@ class Block(nn.Module):
         return nn.relu(self.conv[4](nn.relu(self.conv[2](h))) + x)
 
 
-class Half(Slots):
+class Half(NumberedModules):
     """Encoder or decoder: numbered layers, run in order, with `up` where the size doubles."""
 
     def __init__(self, layers):

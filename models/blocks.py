@@ -2,7 +2,7 @@
 2022, "Semantic Image Synthesis via Diffusion Models")."""
 from models.kernels.attention import attention
 from models.kernels.casting import cast, wide
-from models.layers import GROUPS, Conv, GroupNorm, Linear, Slots
+from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules
 from models.spade import SPADE
 from runtime.backend import nn
 
@@ -50,9 +50,9 @@ class ResBlock(nn.Module):
     def __init__(self, inputs, outputs, emb, resample=same, groups=GROUPS):
         super().__init__()
         self._resample = resample
-        self.in_layers = Slots({0: GroupNorm(inputs, groups=groups), 2: Conv(inputs, outputs)})
-        self.emb_layers = Slots({1: Linear(emb, 2 * outputs)})
-        self.out_layers = Slots({0: GroupNorm(outputs, groups=groups), 3: Conv(outputs, outputs)})
+        self.in_layers = NumberedModules({0: GroupNorm(inputs, groups=groups), 2: Conv(inputs, outputs)})
+        self.emb_layers = NumberedModules({1: Linear(emb, 2 * outputs)})
+        self.out_layers = NumberedModules({0: GroupNorm(outputs, groups=groups), 3: Conv(outputs, outputs)})
         self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
 
     def execute(self, x, times):
@@ -69,10 +69,10 @@ class SDMResBlock(nn.Module):
         super().__init__()
         self._resample = resample
         self.in_norm = SPADE(inputs, classes, hidden, groups)
-        self.in_layers = Slots({1: Conv(inputs, outputs)})
-        self.emb_layers = Slots({1: Linear(emb, 2 * outputs)})
+        self.in_layers = NumberedModules({1: Conv(inputs, outputs)})
+        self.emb_layers = NumberedModules({1: Linear(emb, 2 * outputs)})
         self.out_norm = SPADE(outputs, classes, hidden, groups)
-        self.out_layers = Slots({2: Conv(outputs, outputs)})
+        self.out_layers = NumberedModules({2: Conv(outputs, outputs)})
         self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
 
     @property
@@ -81,7 +81,7 @@ class SDMResBlock(nn.Module):
         return self._resample is up
 
     def execute(self, x, times, masks):
-        """x (B, Cin, H, W), times: Times, masks: Masks -> (B, Cout, H', W')."""
+        """x (B, Cin, H, W), times: Times, masks: SegmentationMaps -> (B, Cout, H', W')."""
         h = self.in_layers[1](self._resample(masks.normalise(self.in_norm, x)))
         h = masks.normalise(self.out_norm, h, *times.scale_shift(self.emb_layers[1], h.shape[0]))
         return add(self.skip_connection(self._resample(x)), self.out_layers[2](h))

@@ -14,13 +14,13 @@ Without a mask gamma and beta are constant but for a one-pixel border, nine valu
 from models.blocks import SDMResBlock, Times
 from models.kernels.casting import cast
 from models.kernels.norm_branches import norm_branches
-from models.spade import Masks
+from models.spade import SegmentationMaps
 from runtime.backend import jt
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
-class PreparedUNet:
+class CachedUNet:
     """model(z, t, labels), model.guided(z, t, labels, scale) and model.branches(...) of a UNet whose weights stay.
 
     labels: (B, H, W) ids. What depends on them is made at the first call with a new Var and kept for the next ones, which
@@ -54,7 +54,7 @@ class PreparedUNet:
             if labels is not self.labels:
                 self.prepare(labels)
             if float(t) not in self.times:
-                self.times[float(t)] = KeptTimes(self.unet.embed(t))
+                self.times[float(t)] = CachedTimes(self.unet.embed(t))
             times = self.times[float(t)]
             skips = self.unet.encode(z, times)
             if branches == 2:
@@ -64,7 +64,7 @@ class PreparedUNet:
     def prepare(self, labels):
         """Makes what depends on the masks; the model's calls do so by themselves."""
         self.labels, self.masks = labels, None                      # the old maps go before the new ones come
-        self.masks = KeptMasks(labels, self.unet.classes, self.unet.precision, self.kept_layers(labels.shape), self.empty)
+        self.masks = CachedSpadeMaps(labels, self.unet.classes, self.unet.precision, self.kept_layers(labels.shape), self.empty)
 
     def kept_layers(self, shape):
         """[(SPADE layer, its height)] that fit the budget for labels of this shape, those that save most per byte first."""
@@ -78,7 +78,7 @@ class PreparedUNet:
         return kept
 
 
-class KeptTimes(Times):
+class CachedTimes(Times):
     """A timestep whose scales and shifts are computed once for every block."""
 
     def __init__(self, emb):
@@ -94,8 +94,9 @@ class KeptTimes(Times):
         return self.kept[key]
 
 
-class KeptMasks(Masks):
-    """Masks with the gamma and beta that SPADE layers make of them: those of `kept` made once, the others at every call."""
+class CachedSpadeMaps(SegmentationMaps):
+    """SegmentationMaps with the gamma and beta that SPADE layers make of them: those of `kept` made once, the others at every
+    call."""
 
     def __init__(self, labels, classes, dtype, kept, empty):
         super().__init__(labels, classes, dtype)

@@ -61,8 +61,8 @@ class GroupNorm(nn.Module):
         return norm_modulate(x, self.weight, self.bias, self._groups, self._eps, scale, shift, act)
 
 
-class Slots(nn.Module):
-    """Children under the numbers that published checkpoints give them: Slots({0: norm, 2: conv})[2] is conv."""
+class NumberedModules(nn.Module):
+    """Children under the numbers that published checkpoints give them: NumberedModules({0: norm, 2: conv})[2] is conv."""
 
     def __init__(self, children):
         super().__init__()
@@ -77,8 +77,8 @@ class Slots(nn.Module):
         return (self[number] for number in self._numbers)
 
     def execute(self, *args):
-        """Slots are containers; what their children compute, and in which order, is for their owner to say."""
-        raise TypeError("Slots are not called")
+        """NumberedModules are containers; what their children compute, and in which order, is for their owner to say."""
+        raise TypeError("NumberedModules are not called")
 
 
 def relu(x):

@@ -3,7 +3,7 @@ Normalization"), on group normalisation as in the SDM U-Net."""
 from models.kernels.casting import cast
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
-from models.layers import GROUPS, Conv, Slots, relu
+from models.layers import GROUPS, Conv, NumberedModules, relu
 from runtime.backend import jt, nn
 
 
@@ -13,7 +13,7 @@ class SPADE(nn.Module):
     def __init__(self, channels, classes, hidden, groups=GROUPS):
         super().__init__()
         self._groups, self._channels = groups, channels
-        self.mlp_shared = Slots({0: Conv(classes, hidden)})
+        self.mlp_shared = NumberedModules({0: Conv(classes, hidden)})
         self.mlp_gamma = Conv(hidden, channels)
         self.mlp_beta = Conv(hidden, channels)
 
@@ -53,7 +53,7 @@ def one_hot(labels, classes, factor, dtype="float32"):
     return cast((labels.unsqueeze(1) == ids).float32(), dtype)
 
 
-class Masks:
+class SegmentationMaps:
     """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size, as numbers of h's type."""
 
     def __init__(self, labels, classes, dtype="float32"):

@@ -6,8 +6,8 @@ At the published size 501,540,358 parameters in 660 tensors, named as in guided-
 from models.blocks import AttentionBlock, ResBlock, SDMResBlock, Times, down, same, up
 from models.embedding import timestep_embedding
 from models.kernels.casting import cast
-from models.layers import Conv, GroupNorm, Linear, Slots, initialise, parameters_of, silu
-from models.spade import Masks
+from models.layers import Conv, GroupNorm, Linear, NumberedModules, initialise, parameters_of, silu
+from models.spade import SegmentationMaps
 from runtime.backend import jt, nn
 
 
@@ -23,10 +23,10 @@ class UNet(nn.Module):
         attention = lambda channels: AttentionBlock(channels, config.head_channels, groups)
         last = len(config.channel_mult) - 1
 
-        self.time_embed = Slots({0: Linear(config.channels, emb), 2: Linear(emb, emb)})
+        self.time_embed = NumberedModules({0: Linear(config.channels, emb), 2: Linear(emb, emb)})
 
         width = config.channels
-        blocks, widths = [Slots({0: Conv(config.latent_channels, width)})], [width]
+        blocks, widths = [NumberedModules({0: Conv(config.latent_channels, width)})], [width]
         for level, mult in enumerate(config.channel_mult):
             attend = 2 ** level in config.attention_factors
             for _ in range(config.res_blocks):
@@ -34,14 +34,14 @@ class UNet(nn.Module):
                 width = mult * config.channels
                 if attend:
                     block[1] = attention(width)
-                blocks.append(Slots(block))
+                blocks.append(NumberedModules(block))
                 widths.append(width)
             if level != last:
-                blocks.append(Slots({0: ResBlock(width, width, emb, down, groups)}))
+                blocks.append(NumberedModules({0: ResBlock(width, width, emb, down, groups)}))
                 widths.append(width)
-        self.input_blocks = Slots(dict(enumerate(blocks)))
+        self.input_blocks = NumberedModules(dict(enumerate(blocks)))
 
-        self.middle_block = Slots({0: sdm(width, width), 1: attention(width), 2: sdm(width, width)})
+        self.middle_block = NumberedModules({0: sdm(width, width), 1: attention(width), 2: sdm(width, width)})
 
         blocks = []
         for level, mult in reversed(list(enumerate(config.channel_mult))):
@@ -53,11 +53,11 @@ class UNet(nn.Module):
                     block.append(attention(width))
                 if level and i == config.res_blocks:
                     block.append(sdm(width, width, up))
-                blocks.append(Slots(dict(enumerate(block))))
-        self.output_blocks = Slots(dict(enumerate(blocks)))
+                blocks.append(NumberedModules(dict(enumerate(block))))
+        self.output_blocks = NumberedModules(dict(enumerate(blocks)))
 
         outputs = config.latent_channels * (2 if config.learn_sigma else 1)
-        self.out = Slots({0: GroupNorm(width, groups=groups), 2: Conv(width, outputs)})
+        self.out = NumberedModules({0: GroupNorm(width, groups=groups), 2: Conv(width, outputs)})
         self._precision = "float32"                                         # models/precision.py
 
     @property
@@ -88,7 +88,7 @@ class UNet(nn.Module):
     def execute(self, z, t, labels):
         """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids, -1 where
         there is no mask -> (B, C or 2C, H, W)."""
-        times, masks = Times(self.embed(t)), Masks(labels, self.classes, self._precision)
+        times, masks = Times(self.embed(t)), SegmentationMaps(labels, self.classes, self._precision)
         skips = self.encode(z, times)
         return self.decode(skips[-1], skips, times, masks)
 

@@ -20,7 +20,7 @@ def process(environ=None):
     return 0, 1, None
 
 
-def share(items, rank, size):
+def shard(items, rank, size):
     """The items that are one process's work: every size-th."""
     return items[rank::size]
 

@@ -67,8 +67,8 @@ def _plain(value):
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def bar(iterable=None, total=None, label="", unit="it", initial=0):
-    """A progress bar, speed and time left: bar(items), or bar(total=n) and .update(); in a file a line per 30 s."""
+def progress_bar(iterable=None, total=None, label="", unit="it", initial=0):
+    """A progress bar, speed and time left: progress_bar(items), or (total=n) and .update(); in a file a line per 30 s."""
     terminal = sys.stderr.isatty()
     return tqdm(iterable, total=total, desc=label or None, unit=unit, initial=initial, file=sys.stderr,
                 dynamic_ncols=terminal, ncols=None if terminal else 100, mininterval=0.2 if terminal else 30,

@@ -36,7 +36,7 @@ def best_of(paint, stems, candidates, score):
     return best, scores
 
 
-def scorer(select, segmenter):
+def selection_score(select, segmenter):
     """A function of (case, reference, image) -> score in percent: S of image and reference, or M of image and mask."""
     if select == "s":
         return lambda case, reference, image: 100 * style_similarity(image, reference)

@@ -5,7 +5,7 @@ from pathlib import Path
 from configs.schema import config_dict, config_from, load_config, read_yaml, resolve, section_from
 from ldm.schedule import make_schedule
 from models import precision
-from models.cached_unet import PreparedUNet
+from models.cached_unet import CachedUNet
 from models.unet import build_unet
 from models.weights.checkpoint import fill, weights_hash
 from models.weights.files import SUFFIXES, find_autoencoder
@@ -112,7 +112,7 @@ def load_networks(config, checkpoint, weights):
         return run
 
     schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
-    prepared = PreparedUNet(model, config.sampling.spade_cache_gb)
+    prepared = CachedUNet(model, config.sampling.spade_cache_gb)
     return in_parts(autoencoder.encode), in_parts(autoencoder.decode), prepared, schedule, hashes
 
 

@@ -4,7 +4,7 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from data.batches import behind, prefetch
+from data.batches import background_calls, prefetch
 from data.landscape import read_image, read_labels
 from ldm.algorithm2 import synthesise
 from sampling.best_of import best_of, write_scores
@@ -31,7 +31,7 @@ class Painter:
                     np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
 
         batches = [cases[i:i + batch_size] for i in range(0, len(cases), batch_size)]
-        with behind(self.results.write, THREADS) as write:
+        with background_calls(self.results.write, THREADS) as write:
             for batch, (references, labels) in zip(batches, prefetch(read, batches, THREADS)):
                 for case, image in zip(batch, self.paint(batch, references, labels, progress)):
                     write(case.stem, image)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from runtime.errors import RunError, UserError
 from runtime.files import replacing, sha256, write_json
-from runtime.log import bar
+from runtime.log import progress_bar
 
 MANIFEST, ARCHIVE = "manifest.json", "result.zip"
 UNSAID = {"precision": "float32"}  # settings that earlier manifests do not name, and what they were
@@ -91,7 +91,7 @@ class Submission:
         left = [stem for stem in stems if not self.has(stem)]
         if not left:
             return
-        with bar(total=len(left), label="waiting for the other processes", unit="image") as progress:
+        with progress_bar(total=len(left), label="waiting for the other processes", unit="image") as progress:
             while left:
                 still = [stem for stem in left if not self.has(stem)]
                 progress.update(len(left) - len(still))

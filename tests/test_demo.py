@@ -5,7 +5,7 @@ from configs.schema import load_config, section_from
 from demo.weights import WEIGHTS
 from models.autoencoder import VQAutoencoder
 from models.unet import UNet
-from models.weights.checkpoint import load_weights, read_header, weights_hash
+from models.weights.checkpoint import load_checkpoint, read_header, weights_hash
 from tests.helpers import ROOT
 
 
@@ -16,7 +16,7 @@ def test_the_shipped_weights_are_under_8_megabytes():
 @pytest.mark.parametrize("name, network", [("autoencoder", VQAutoencoder), ("unet", UNet)])
 def test_the_shipped_weights_are_those_of_the_demos_networks(name, network):
     config = load_config("demo")
-    header = load_weights(network(getattr(config, name)), ROOT / WEIGHTS / f"{name}.safetensors")
+    header = load_checkpoint(network(getattr(config, name)), ROOT / WEIGHTS / f"{name}.safetensors")
     assert header.kind == name
     assert section_from(name, header.config[name], "weights") == getattr(load_config("demo_weights"), name)
 
@@ -24,7 +24,7 @@ def test_the_shipped_weights_are_those_of_the_demos_networks(name, network):
 def test_the_shipped_unet_was_trained_on_latents_of_the_shipped_autoencoder():
     config = load_config("demo")
     autoencoder = VQAutoencoder(config.autoencoder)
-    load_weights(autoencoder, ROOT / WEIGHTS / "autoencoder.safetensors")
+    load_checkpoint(autoencoder, ROOT / WEIGHTS / "autoencoder.safetensors")
     assert read_header(ROOT / WEIGHTS / "unet.safetensors").extra["autoencoder"] == weights_hash(autoencoder)
 
 

@@ -14,7 +14,7 @@ import evaluate as script
 from configs.schema import Config, config_dict
 from data.landscape import read_image, read_labels
 from data.synthetic import write_dataset
-from evaluation import scorers as instruments
+from evaluation import scorers
 from evaluation.measure import Features, find_rows
 from evaluation.metrics.style import style_similarity
 from evaluation.metrics.total import total_score
@@ -65,8 +65,8 @@ def small_inception(monkeypatch):
     def open_inception(path, mode):
         measure = lambda images: np.stack([[part.mean((0, 1)) for part in np.array_split(image.astype(np.float32), 4)]
                                            for image in images]).reshape(len(images), 12)
-        return instruments.Instrument("--inception", path, "means", measure)
-    monkeypatch.setattr(instruments, "open_inception", open_inception)
+        return scorers.Scorer("--inception", path, "means", measure)
+    monkeypatch.setattr(scorers, "open_inception", open_inception)
 
 
 def measured(work, output, *more, gen=("first",)):

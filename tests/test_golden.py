@@ -18,11 +18,11 @@ from ldm.noise import q_sample
 from ldm.sample import denoise, start_alpha_bar
 from ldm.schedule import make_schedule, respace
 from models.autoencoder import build_autoencoder
-from models.cached_unet import PreparedUNet
+from models.cached_unet import CachedUNet
 from models.layers import parameters_of
 from models.unet import UNet
 from models.weights.architecture import infer_autoencoder, infer_unet
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from runtime.backend import jt
 from tests.helpers import drawn, on_cpu, with_drawn_weights
 
@@ -116,7 +116,7 @@ def test_the_respaced_timesteps_are_the_same():
         np.testing.assert_array_equal(respace(schedule, len(found[name])).timesteps, found[name])
 
 
-@pytest.mark.parametrize("prepare", [lambda model: model, PreparedUNet], ids=["plain", "prepared"])
+@pytest.mark.parametrize("prepare", [lambda model: model, CachedUNet], ids=["plain", "prepared"])
 @on_cpu
 def test_the_guided_ddim_run_is_the_same_from_the_noised_start_to_the_end(prepare):
     found = arrays("unet_golden.npz")
@@ -151,7 +151,7 @@ def test_colour_transfer_is_the_same_byte_for_byte():
 @pytest.mark.parametrize("file", sorted(path.name for path in GOLDEN.glob("format_*.pkl")))
 def test_the_published_pickles_hold_the_drawn_weights(file):
     keys, seed = read("unet_keys.json"), read("config.json")["weights_seed"]
-    found = open_weights(GOLDEN / file).tensors
+    found = open_weight_file(GOLDEN / file).tensors
     assert len(found) == 6
     for name, tensor in found.items():
         assert list(tensor.shape) == keys[name]

@@ -115,16 +115,16 @@ def test_a_run_records_the_config_it_was_run_with(trained):
 def test_weights_that_a_run_writes_load_into_the_networks_and_have_moved(trained):
     from models.autoencoder import build_autoencoder
     from models.unet import build_unet
-    from models.weights.checkpoint import load_weights, read_header, weights_hash
+    from models.weights.checkpoint import load_checkpoint, read_header, weights_hash
     autoencoder = build_autoencoder(TINY_AUTOENCODER)
-    load_weights(autoencoder, trained / "autoencoder.safetensors")
+    load_checkpoint(autoencoder, trained / "autoencoder.safetensors")
     path = trained / "run" / "checkpoints" / f"unet-{STEPS:08d}.safetensors"
     header = read_header(path, "unet")
     assert header.step == STEPS and header.extra == {"autoencoder": weights_hash(autoencoder)}
     hashes = set()
     for weights in ("ema", "raw"):
         unet = build_unet(TINY_UNET)
-        load_weights(unet, path, weights)
+        load_checkpoint(unet, path, weights)
         hashes.add(weights_hash(unet))
     assert len(hashes) == 2 and weights_hash(build_unet(TINY_UNET, seed=header.config["train"]["seed"])) not in hashes
 

@@ -1,19 +1,19 @@
 """Training the autoencoder: L1 and codebook loss on crops of the training images."""
 import numpy as np
 
-from data.batches import batch_rows, hold_out, prefetch
+from data.batches import batch_rows, prefetch, train_val_split
 from data.landscape import read_image
 from ldm.noise import generator
 from ldm.pixels import from_uint8, to_uint8
-from models.autoencoder import build_autoencoder, standardise
+from models.autoencoder import build_autoencoder, normalise_latents
 from models.layers import parameters_of
 from models.weights.checkpoint import write_checkpoint
 from models.weights.loading import load_weights
 from runtime import pictures
 from runtime.backend import jt
 from runtime.errors import UserError
-from runtime.log import bar
-from training.autoencoder_loss import place_codes, reconstruction_loss
+from runtime.log import progress_bar
+from training.autoencoder_loss import init_codebook, reconstruction_loss
 from training.run import Run
 
 SHOWN = 4      # images in the picture
@@ -31,7 +31,7 @@ def train_autoencoder(config, pairs, resume):
     if options.start:
         load_weights(model, options.start, "autoencoder")
     run.start(resume)
-    training, validation = hold_out(pairs, config.data.validation)
+    training, validation = train_val_split(pairs, config.data.validation)
     held = [read_image(pair.image, *size) for pair in validation]
     codebook = "quantize.embedding.weight"
 
@@ -45,7 +45,7 @@ def train_autoencoder(config, pairs, resume):
         if step == options.codebook_start > 0:
             with jt.no_grad():
                 z = model.encode(x).numpy().transpose(0, 2, 3, 1).reshape(-1, config.autoencoder.embed_dim)
-            run.training.set(codebook, place_codes(z, config.autoencoder.codes, generator(config.train.seed, "codes", step)))
+            run.training.set(codebook, init_codebook(z, config.autoencoder.codes, generator(config.train.seed, "codes", step)))
         return reconstruction_loss(model, x, quantise=step >= options.codebook_start)
 
     def reconstruct(images):
@@ -80,7 +80,8 @@ def finish(run, config, images):
     for name, var in parameters_of(model).items():
         var.update(jt.array(training.ema.average[name].numpy()))
     with jt.no_grad():
-        z = np.concatenate([model.encode(from_uint8(image[None])).numpy() for image in bar(images, label="latent scale")])
+        z = np.concatenate([model.encode(from_uint8(image[None])).numpy()
+                            for image in progress_bar(images, label="latent scale")])
     mean = z.mean((0, 2, 3), dtype=np.float64)
-    standardise(model, mean, (z - mean.reshape(1, -1, 1, 1)).std())
+    normalise_latents(model, mean, (z - mean.reshape(1, -1, 1, 1)).std())
     write_checkpoint(config.autoencoder.path, parameters_of(model), run.header({}))

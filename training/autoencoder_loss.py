@@ -18,7 +18,7 @@ def reconstruction_loss(model, x, quantise=True):
     return {"loss": l1 + codebook, "l1": l1, "codebook": codebook}
 
 
-def place_codes(latents, codes, rng):
+def init_codebook(latents, codes, rng):
     """A codebook for the latents seen so far: latents (N, D) -> (codes, D) float32, drawn from them with a little noise
     so that no two are equal. Codes drawn at random before training collapse to a few that are used."""
     chosen = latents[rng.integers(len(latents), size=codes)]

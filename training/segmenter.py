@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.batches import batch_rows, hold_out, prefetch
+from data.batches import batch_rows, prefetch, train_val_split
 from data.landscape import read_image, read_labels
 from evaluation.metrics.classes import class_map, source_of
 from evaluation.networks.layers import batch_of_one
@@ -18,7 +18,7 @@ from models.weights.loading import is_ours
 from runtime import pictures
 from runtime.backend import jt
 from runtime.errors import UserError
-from training.cross_entropy import pixel_loss
+from training.cross_entropy import cross_entropy
 from training.run import Run, ranked
 
 SHOWN = 4                                                     # rows in the picture
@@ -37,7 +37,7 @@ def train_segmenter(config, pairs, resume):
     print("\n".join(notes), flush=True)
     run = Run(config, "segmenter", model)
     run.start(resume)
-    training, validation = hold_out(pairs, config.data.validation)
+    training, validation = train_val_split(pairs, config.data.validation)
     held = [(read_image(pair.image, *whole), read_labels(pair.labels, *whole)) for pair in validation]
 
     def make_batch(step):
@@ -50,14 +50,14 @@ def train_segmenter(config, pairs, resume):
     def losses(batch, step):
         images, labels = batch
         x = normalised(np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32))
-        return pixel_loss(enlarge(model(jt.array(x)), size), jt.array(labels))
+        return cross_entropy(enlarge(model(jt.array(x)), size), jt.array(labels))
 
     def validate():
         accuracy, loss = [], []
         for image, labels in held:
             with jt.no_grad():
                 logits = enlarge(model(jt.array(normalised(batch_of_one(image)))), whole)
-                loss.append(pixel_loss(logits, jt.array(labels[None].astype(np.int32)))["loss"].numpy()[0])
+                loss.append(cross_entropy(logits, jt.array(labels[None].astype(np.int32)))["loss"].numpy()[0])
             accuracy.append((model.predict([image], whole)[0] == labels).mean())
         return {"val_loss": float(np.mean(loss)), "val_accuracy": float(np.mean(accuracy))}
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.backend import jt
 from runtime.errors import RunError
-from runtime.log import bar
+from runtime.log import progress_bar
 from training.adamw import AdamW, learning_rate
 from training.ema import EMA
 from training.loss_scale import LossScale
@@ -80,7 +80,7 @@ def train(training, batches, losses, log, save, draw, label):
     """
     config, pending, since = training.config, [], time.monotonic()
     first = training.n
-    with bar(total=config.steps, initial=first, label=label, unit="step") as progress:
+    with progress_bar(total=config.steps, initial=first, label=label, unit="step") as progress:
         for batch in batches:
             values = losses(batch, training.n)
             loss = values["loss"].sum() / values["loss"].shape[0]

@@ -2,7 +2,7 @@
 import numpy as np
 
 from configs.schema import RoundConfig, SamplingConfig
-from data.batches import batch_rows, hold_out, prefetch
+from data.batches import batch_rows, prefetch, train_val_split
 from data.landscape import read_image
 from data.latents import build_or_open
 from ldm.algorithm2 import synthesise
@@ -10,7 +10,7 @@ from ldm.losses import diffusion_loss, drop_masks
 from ldm.noise import generator
 from ldm.pixels import from_uint8
 from ldm.schedule import make_schedule
-from models.cached_unet import PreparedUNet
+from models.cached_unet import CachedUNet
 from models.precision import compute_in, imitated, resolve
 from models.unet import build_unet
 from models.weights.checkpoint import weights_hash
@@ -47,7 +47,7 @@ def train_unet(config, pairs, autoencoder, resume):
         load_weights(model, options.start, "unet")
     run.start(resume)
     copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
-    training, validation = hold_out(list(range(len(pairs))), config.data.validation)
+    training, validation = train_val_split(list(range(len(pairs))), config.data.validation)
     rows = np.array([row * copies + c for row in training for c in range(copies)])
     held = np.array([row * copies for row in validation])
 
@@ -80,7 +80,7 @@ def train_unet(config, pairs, autoencoder, resume):
         preview = SamplingConfig(rounds=[RoundConfig(guidance=config.sampling.rounds[0].guidance, **PREVIEW)],
                                  colour_transfer="none", seed=config.train.seed)
         with jt.no_grad():
-            samples, _ = synthesise(autoencoder.encode, autoencoder.decode, PreparedUNet(model), references, labels,
+            samples, _ = synthesise(autoencoder.encode, autoencoder.decode, CachedUNet(model), references, labels,
                                     [pairs[i].stem for i in chosen], preview, schedule, config.unet.latent_channels)
         masks = [pictures.colour_labels(m.repeat(config.autoencoder.factor, 0).repeat(config.autoencoder.factor, 1))
                  for m in labels]

@@ -9,7 +9,7 @@ features.0.weight, ...), and on that trunk the distance is LPIPS. A Keras or Caf
 import numpy as np
 
 from evaluation.networks.layers import Convolution, batch_of_one, inference
-from models.layers import Slots, parameters_of
+from models.layers import NumberedModules, parameters_of
 from evaluation.networks.pretrained import filled, read_exactly
 from runtime.backend import jt, nn
 from runtime.errors import UserError
@@ -49,7 +49,7 @@ class SqueezeNet(nn.Module):
         super().__init__()
         self.caffe = caffe
         self.conv1 = Convolution(3, 64, 3, stride=2)
-        self.fire = Slots({n: Fire(*widths) for n, widths in FIRES.items()})
+        self.fire = NumberedModules({n: Fire(*widths) for n, widths in FIRES.items()})
 
     @inference
     def execute(self, x):
@@ -90,7 +90,7 @@ class LPIPS(nn.Module):
     def __init__(self, trunk):
         super().__init__()
         self.trunk, self.published = trunk, not trunk.caffe
-        self.head = Slots({i: Head(width) for i, width in enumerate(DEPTHS)})
+        self.head = NumberedModules({i: Head(width) for i, width in enumerate(DEPTHS)})
 
     @inference
     def execute(self, a, b):

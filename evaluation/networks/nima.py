@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.networks.layers import Convolution, Depthwise, batch_of_one, inference, relu6
-from models.layers import Slots, parameters_of
+from models.layers import NumberedModules, parameters_of
 from evaluation.networks.pretrained import filled, folded, outputs, read_exactly
 from runtime.backend import jt, nn
 from runtime.errors import UserError
@@ -47,7 +47,7 @@ class NIMA(nn.Module):
         for i, (outs, stride) in enumerate(BLOCKS, 1):
             blocks[i] = Block(inputs, outs * width // 32, stride)
             inputs = outs * width // 32
-        self.block = Slots(blocks)
+        self.block = NumberedModules(blocks)
         self.classifier = Convolution(inputs, SCORES)
 
     @inference

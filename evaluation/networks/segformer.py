@@ -11,7 +11,7 @@ import numpy as np
 from evaluation.networks.layers import Convolution, Depthwise, batch_of_one, inference
 from models.kernels.bilinear import label_map, resize
 from models.kernels.cross_attention import cross_attention
-from models.layers import Slots, parameters_of
+from models.layers import NumberedModules, parameters_of
 from evaluation.networks.pretrained import filled, folded, outputs, read_exactly
 from runtime.backend import jt, nn
 from runtime.errors import UserError
@@ -122,7 +122,7 @@ class Stage(nn.Module):
         super().__init__()
         width, (kernel, stride) = size.widths[index], PATCH[index]
         self.patch, self.patch_norm = Convolution(inputs, width, kernel, stride, kernel // 2), ChannelNorm(width, EPS)
-        self.block = Slots({j: Block(width, HEADS[index], size.hidden[index], size.reductions[index], eps)
+        self.block = NumberedModules({j: Block(width, HEADS[index], size.hidden[index], size.reductions[index], eps)
                             for j in range(size.depths[index])})
         self.norm = ChannelNorm(width, eps)
 
@@ -141,10 +141,10 @@ class SegFormer(nn.Module):
         super().__init__()
         self.size, self.classes = size, size.classes
         self.side = 640 if size.name == "B5" else 512   # of the square that images are resized to
-        self.stage = Slots({i: Stage(size.widths[i - 1] if i else 3, i, size, eps) for i in range(4)})
+        self.stage = NumberedModules({i: Stage(size.widths[i - 1] if i else 3, i, size, eps) for i in range(4)})
         # The published head projects every level, enlarges it, and fuses all of them by one more linear layer and batch
         # normalisation. All of that but the enlarging is linear per pixel, so one layer per level does it before.
-        self.level = Slots({i: Convolution(size.widths[i], size.decoder) for i in range(4)})
+        self.level = NumberedModules({i: Convolution(size.widths[i], size.decoder) for i in range(4)})
         self.classifier = Convolution(size.decoder, size.classes)
 
     @inference

@@ -5,7 +5,7 @@ It can begin with published weights: a whole SegFormer, or an encoder alone as t
 import numpy as np
 
 from models.weights.checkpoint import RAW, fill, read_header, stored_tensors
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from evaluation.networks.layers import batch_of_one
 from models.kernels.bilinear import label_map, taps
 from models.layers import initialise, parameters_of
@@ -97,7 +97,7 @@ def published(path, decoder):
 
     Without a head the arrays are the encoder's, and `decoder` is the Size's. Raises UserError for any other network.
     """
-    tensors = open_weights(path).tensors
+    tensors = open_weight_file(path).tensors
     scheme, tensors = with_prefix(tensors)
     headless = scheme is not None and f"{FUSE[scheme]}.weight" not in tensors
     if headless:

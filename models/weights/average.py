@@ -1,7 +1,7 @@
 """The model ensemble: weighted means of checkpoints, Eq. (7): theta* = (theta_a + theta_b) / 2."""
 import numpy as np
 
-from models.weights.checkpoint import Header, Lazy, write_checkpoint
+from models.weights.checkpoint import Header, LazyTensor, write_checkpoint
 from models.weights.foreign import check_whole
 from models.weights.loading import is_ours, open_weights
 from runtime.errors import UserError
@@ -40,7 +40,8 @@ def average(paths, shares, output, weights="ema"):
         return sum(share * file.tensors[name].numpy().astype(np.float64)
                    for file, share in zip(files, shares)).astype(np.float32)
 
-    write_checkpoint(output, {name: Lazy(shape, lambda name=name: mean(name)) for name, shape in shapes[0].items()}, result)
+    tensors = {name: LazyTensor(shape, lambda name=name: mean(name)) for name, shape in shapes[0].items()}
+    write_checkpoint(output, tensors, result)
 
 
 def differences(header, other):

@@ -36,7 +36,7 @@ class Header:
 
 
 @dataclass
-class Lazy:
+class LazyTensor:
     """A tensor that is read or computed when it is needed, each time."""
     shape: tuple
     make: Callable
@@ -100,13 +100,13 @@ def read_tensors(path, prefix=""):
 
 
 def stored_tensors(path, prefix=""):
-    """{name: Lazy} of the tensors under a prefix, float32, each read when it is asked for."""
+    """{name: LazyTensor} of the tensors under a prefix, float32, each read when it is asked for."""
     file = open_checkpoint(path)
     read = lambda name: file.get_tensor(prefix + name).astype(np.float32, copy=False)
-    return {name: Lazy(shape, lambda name=name: read(name)) for name, shape in tensor_shapes(path, prefix).items()}
+    return {name: LazyTensor(shape, lambda name=name: read(name)) for name, shape in tensor_shapes(path, prefix).items()}
 
 
-def load_weights(model, path, weights="ema"):
+def load_checkpoint(model, path, weights="ema"):
     """Fills a model from a checkpoint of ours. weights: ema | raw. Raises UserError that names every missing, extra or
     misshapen tensor; then the model is as before. Any other file: models/weights/loading.py."""
     header = read_header(path)
@@ -116,8 +116,8 @@ def load_weights(model, path, weights="ema"):
 
 
 def fill(model, tensors, where):
-    """Gives a model's parameters the values in {name: array or Lazy}, one at a time. Raises UserError at a missing, extra or
-    misshapen tensor and at values that are not finite; then the model is as before."""
+    """Gives a model's parameters the values in {name: array or LazyTensor}, one at a time. Raises UserError at a missing,
+    extra or misshapen tensor and at values that are not finite; then the model is as before."""
     parameters = parameters_of(model)
     problems = [f"{where}: {name} is missing, expected shape {tuple(var.shape)}"
                 for name, var in parameters.items() if name not in tensors]

@@ -55,9 +55,9 @@ def main(argv):
         raise UserError(f"{args.output}: expected a name that ends in .safetensors")
     if args.head_channels < 1:
         raise UserError(f"--head_channels is {args.head_channels}, expected at least 1")
-    from models.weights.checkpoint import Lazy, write_checkpoint
+    from models.weights.checkpoint import LazyTensor, write_checkpoint
     from models.weights.foreign import check_whole, convert
-    from runtime.log import bar
+    from runtime.log import progress_bar
     start = time.monotonic()
     weights = convert(args.input, args.kind, not args.raw, args.head_channels)
     kind = weights.header.kind
@@ -71,11 +71,11 @@ def main(argv):
     section = weights.header.config[kind]
     print(f"{kind}: " + ", ".join(f"{name} {value}" for name, value in section.items() if name not in ("path", "latent_scale")))
     parameters = sum(int(np.prod(tensor.shape)) for tensor in weights.tensors.values())
-    with bar(total=len(weights.tensors), label="writing", unit="tensor") as progress:
+    with progress_bar(total=len(weights.tensors), label="writing", unit="tensor") as progress:
         def counted(tensor):
             progress.update()
             return tensor.numpy()
-        write_checkpoint(args.output, {name: Lazy(tuple(tensor.shape), lambda tensor=tensor: counted(tensor))
+        write_checkpoint(args.output, {name: LazyTensor(tuple(tensor.shape), lambda tensor=tensor: counted(tensor))
                                        for name, tensor in weights.tensors.items()}, weights.header, args.dtype)
     print(f"{args.output}: {parameters:,} parameters in {len(weights.tensors)} tensors, "
           f"{Path(args.output).stat().st_size / 1e9:.3f} GB, {time.monotonic() - start:.1f} s, peak memory "

@@ -10,15 +10,15 @@ from models.autoencoder import build_autoencoder
 from models.layers import parameters_of
 from models.unet import build_unet
 from models.weights.architecture import HEAD_CHANNELS, infer_autoencoder, infer_unet
-from models.weights.checkpoint import Header, Lazy
-from models.weights.formats import open_weights as open_file
+from models.weights.checkpoint import Header, LazyTensor
+from models.weights.formats import open_weight_file
 from models.weights.key_maps import recognise
 from runtime.errors import UserError
 
 
 @dataclass
 class Weights:
-    """A network's weights in a file: what the file says of itself, {name: Lazy}, and remarks for people."""
+    """A network's weights in a file: what the file says of itself, {name: LazyTensor}, and remarks for people."""
     header: Header
     tensors: dict
     notes: list = field(default_factory=list)
@@ -31,7 +31,7 @@ def convert(path, kind=None, ema=True, head_channels=HEAD_CHANNELS):
     another kind, or contradicts itself.
     """
     path = Path(path)
-    file = open_file(path, ema=ema)
+    file = open_weight_file(path, ema=ema)
     match = recognise_in(path, file)
     notes = [f"{file.format}, {match.scheme}", *file.notes]
     notes += [f"left out: {reason} ({len(names)} tensors, such as {names[0]})"
@@ -67,13 +67,13 @@ def recognise_in(path, file):
 
 
 def renamed(match, file):
-    """{our name: Lazy} of a Match."""
+    """{our name: LazyTensor} of a Match."""
     def take(source):
         array = file.tensors[source.name].numpy()
         return array if source.transform is None else source.transform(array)
 
     makers = {**{name: (lambda source=source: take(source)) for name, source in match.sources.items()}, **match.made}
-    return {name: Lazy(tuple(match.shapes[name]), make) for name, make in makers.items()}
+    return {name: LazyTensor(tuple(match.shapes[name]), make) for name, make in makers.items()}
 
 
 def other_half(path, half, ema):
@@ -83,7 +83,7 @@ def other_half(path, half, ema):
     if half not in path.name or not beside.is_file():
         raise UserError(f"{path}: holds a tiny autoencoder's {half} alone, expected its {other} beside it as "
                         f"{beside.name if half in path.name else f'*{other}*, and {half!r} in this name'}")
-    file = open_file(beside, ema=ema)
+    file = open_weight_file(beside, ema=ema)
     match = recognise_in(beside, file)
     if match.half != other:
         raise UserError(f"{beside}: is no tiny autoencoder's {other}, as expected beside {path.name}")

@@ -19,7 +19,7 @@ EXPECTED = ("expected a U-Net with SPADE (SDM), a VQ or KL autoencoder (taming-t
 
 
 @dataclass(frozen=True)
-class Source:
+class MappedTensor:
     """Where one of our tensors comes from."""
     name: str                                   # in the foreign file
     transform: Optional[Callable] = None        # array -> array of our shape; None: it has it
@@ -30,7 +30,7 @@ class Match:
     """Whose checkpoint it is, and which of its tensors are ours."""
     scheme: str                                 # for people, such as "diffusers AutoencoderKL"
     kind: str                                   # unet | vq | kl | tiny
-    sources: dict                               # {our name: Source}
+    sources: dict                               # {our name: MappedTensor}
     shapes: dict                                # {our name: its shape}, those in `made` too
     skipped: dict = field(default_factory=dict)  # {reason: [names in the file]}
     made: dict = field(default_factory=dict)    # {our name: function that makes the array}, where the file has none
@@ -57,7 +57,7 @@ def recognise(shapes):
             problems.append(f"{sources[ours].name} and {stored} are both our {ours}, expected one of them")
         else:
             found[ours], transform = fitted(ours, tuple(shapes[stored]), problems)
-            sources[ours] = Source(stored, transform)
+            sources[ours] = MappedTensor(stored, transform)
     if strange:
         problems.append(f"looks like {scheme}, but has tensors that ours has not ({len(strange)}), such as "
                         f"{', '.join(strange[:3])}")

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from data.batches import batch_rows, behind, hold_out, prefetch
+from data.batches import background_calls, batch_rows, prefetch, train_val_split
 
 
 @pytest.mark.parametrize("batch_size, rows", [(3, 7), (7, 7), (1, 5), (10, 4), (4, 1)])
@@ -66,7 +66,7 @@ def test_an_error_while_reading_is_raised_where_the_batch_is_used():
 @pytest.mark.parametrize("n, count, held", [
     (2, 100, 1), (9, 3, 1), (20, 1, 1), (30, 100, 3), (205, 100, 20), (1000, 7, 7)])
 def test_held_out_items_are_a_tenth_at_most_spread_evenly_and_never_trained_on(n, count, held):
-    training, validation = hold_out(list(range(n)), count)
+    training, validation = train_val_split(list(range(n)), count)
     assert len(validation) == held
     assert sorted(training + validation) == list(range(n)) and training == sorted(training)
     gaps = np.diff([-1, *validation, n])
@@ -75,12 +75,12 @@ def test_held_out_items_are_a_tenth_at_most_spread_evenly_and_never_trained_on(n
 
 @pytest.mark.parametrize("items, count", [([], 3), (["only"], 3), (list("abcdefgh"), 0)])
 def test_fewer_than_two_items_or_a_count_of_none_serve_as_both(items, count):
-    assert hold_out(items, count) == (items, items)
+    assert train_val_split(items, count) == (items, items)
 
 
 def test_calls_behind_all_happen_and_few_wait():
     done, most = [], [0]
-    with behind(lambda i: (time.sleep(0.002), done.append(i)), workers=2) as later:
+    with background_calls(lambda i: (time.sleep(0.002), done.append(i)), workers=2) as later:
         for i in range(30):
             later(i)
             most[0] = max(most[0], i + 1 - len(done))
@@ -92,6 +92,6 @@ def test_an_error_behind_is_raised_before_the_block_ends(calls):
     def fails(i):
         raise OSError("disk")
 
-    with pytest.raises(OSError, match="disk"), behind(fails, workers=2) as later:
+    with pytest.raises(OSError, match="disk"), background_calls(fails, workers=2) as later:
         for i in range(calls):
             later(i)

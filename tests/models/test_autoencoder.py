@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.schema import AutoencoderConfig
-from models.autoencoder import VQAutoencoder, build_autoencoder, scale_latents, standardise
+from models.autoencoder import VQAutoencoder, build_autoencoder, normalise_latents, scale_latents
 from models.layers import parameters_of
 from runtime.backend import jt
 from tests.helpers import TINY_AUTOENCODER, on_cpu, tiny_autoencoder, with_drawn_weights
@@ -96,7 +96,7 @@ def test_standardising_moves_the_latent_to_mean_0_and_deviation_1_and_leaves_rec
         before = [run(True), run(False)]
         z = before[0][1]
         mean = z.mean((0, 2, 3), dtype=np.float64)
-        standardise(model, mean, float((z - mean.reshape(1, 3, 1, 1)).std()))
+        normalise_latents(model, mean, float((z - mean.reshape(1, 3, 1, 1)).std()))
         after = [run(True), run(False)]
     for (old, *_), (new, *_) in zip(before, after):
         np.testing.assert_allclose(new, old, atol=2e-4)

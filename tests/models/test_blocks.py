@@ -3,15 +3,15 @@ import pytest
 
 from models.blocks import AttentionBlock, ResBlock, SDMResBlock, Times, down, same, up
 from models.layers import Linear, parameters_of
-from models.spade import Masks, one_hot
+from models.spade import SegmentationMaps, one_hot
 from runtime.backend import jt
 from tests.helpers import on_cpu, with_drawn_weights
 
 EMB = 128
 
 
-class Doubled(Masks):
-    """Masks that are there at twice their size too, for a block that goes up from it."""
+class Doubled(SegmentationMaps):
+    """SegmentationMaps that are there at twice their size too, for a block that goes up from it."""
 
     def at(self, height):
         if height == 16:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ldm.guidance import guided
-from models.cached_unet import PreparedUNet, spade_layers
+from models.cached_unet import CachedUNet, spade_layers
 from models.spade import SPADE
 from runtime.backend import jt
 from tests.helpers import latents_and_labels, on_cpu, tiny_unet
@@ -22,7 +22,7 @@ def inputs(rng):
 def test_guidance_is_exactly_that_of_two_forwards_whatever_the_cache_holds(inputs, cache_gb):
     z, labels = inputs
     model = tiny_unet()
-    prepared = PreparedUNet(model, cache_gb)
+    prepared = CachedUNet(model, cache_gb)
     with jt.no_grad():
         plain = guided(model, 3.5)
         for t in (640, 20, 640):
@@ -34,7 +34,7 @@ def test_guidance_is_exactly_that_of_two_forwards_whatever_the_cache_holds(input
 @on_cpu
 def test_other_masks_are_noticed_and_a_row_does_not_depend_on_the_others(inputs):
     z, labels = inputs
-    prepared = PreparedUNet(tiny_unet())
+    prepared = CachedUNet(tiny_unet())
     together = prepared.guided(z, 640, labels, 2.0).numpy()
     other = jt.array(np.roll(labels.numpy(), 1, 0))
     assert np.abs(prepared.guided(z, 640, other, 2.0).numpy() - together).max() > 1e-2
@@ -51,7 +51,7 @@ def test_masks_are_convolved_once_and_the_encoder_runs_once_a_step(inputs, monke
     monkeypatch.setattr(SPADE, "maps", lambda self, seg: made.append(tuple(seg.shape)) or maps(self, seg))
     model = tiny_unet()
     monkeypatch.setattr(type(model), "encode", lambda self, z, times: ran.append(z.shape[0]) or encode(self, z, times))
-    prepared = PreparedUNet(model)
+    prepared = CachedUNet(model)
     for t in (640, 20, 640):
         prepared.guided(z, t, labels, 2.0).sync()
     layers = len(spade_layers(model))
@@ -69,7 +69,7 @@ def test_the_bound_holds_and_the_narrow_layers_are_kept_first(inputs):
     layers = spade_layers(model)
     sizes = {id(spade): spade.channels * MAPS // factor ** 2 * 3 for spade, factor in layers}
     for budget in (0, min(sizes.values()) - 1, sum(sizes.values()) // 2, sum(sizes.values())):
-        prepared = PreparedUNet(model, budget / 1e9)
+        prepared = CachedUNet(model, budget / 1e9)
         prepared.prepare(labels)
         kept = prepared.masks.maps
         held = sum(4 * int(np.prod(var.shape)) for var in kept.values())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.layers import GROUPS, Conv, GroupNorm, Linear, Slots, initialise, parameters_of
+from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, initialise, parameters_of
 from runtime.backend import jt, nn
 from tests.helpers import convolve, normalise, on_cpu, silu, with_drawn_weights
 
@@ -49,7 +49,7 @@ def test_group_norm_normalises_32_groups_then_weighs_shifts_and_activates(rng, e
 
 
 def test_slots_keep_their_numbers_and_their_order():
-    slots = Slots({2: Linear(1, 2), 0: Linear(1, 3)})
+    slots = NumberedModules({2: Linear(1, 2), 0: Linear(1, 3)})
     assert [layer.weight.shape[0] for layer in slots] == [2, 3] and slots[0].weight.shape[0] == 3
     assert set(parameters_of(slots)) == {"2.weight", "2.bias", "0.weight", "0.bias"}
     with pytest.raises(TypeError):
@@ -96,7 +96,7 @@ def test_initial_weights_depend_on_the_seed_and_their_own_name_alone():
 
 
 def test_layers_of_the_same_shape_begin_differently():
-    pair = Slots({0: Linear(5, 4), 1: Linear(5, 4)})
+    pair = NumberedModules({0: Linear(5, 4), 1: Linear(5, 4)})
     initialise(pair, 0)
     for kind in ("weight", "bias"):
         one, other = (getattr(pair[i], kind).numpy() for i in (0, 1))

@@ -6,7 +6,7 @@ from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from models import precision
-from models.cached_unet import PreparedUNet
+from models.cached_unet import CachedUNet
 from models.layers import parameters_of
 from models.precision import compute_in, resolve
 from runtime.backend import jt
@@ -83,18 +83,18 @@ def test_weights_stored_in_16_bits_give_the_same_numbers_but_for_the_edges(input
 def test_guidance_prepared_in_16_bits_is_that_of_two_forwards_and_keeps_half_the_bytes(inputs, dtype):
     z, labels = inputs
     model = tiny_unet()
-    whole = PreparedUNet(model, 4.0)
+    whole = CachedUNet(model, 4.0)
     whole.prepare(labels)
     compute_in(model, dtype)
     with jt.no_grad():
         expected = guided(model, 3.5)(z, 640, labels).numpy()
-        prepared = PreparedUNet(model, 4.0)
+        prepared = CachedUNet(model, 4.0)
         found = guided(prepared, 3.5)(z, 640, labels)
     assert str(found.dtype) == "float32" and {str(var.dtype) for var in prepared.masks.maps.values()} == {dtype}
     assert rms(found.numpy() - expected) / expected.std() < 6 * COSTS[dtype]      # guidance multiplies by up to 2 s - 1
     layers = [spade for spade, _ in prepared.layers]
     budget = sum(4 * int(np.prod(var.shape)) for var in whole.masks.maps.values()) / 2 / 1e9
-    assert len(PreparedUNet(model, budget).kept_layers(labels.shape)) == len(layers)
+    assert len(CachedUNet(model, budget).kept_layers(labels.shape)) == len(layers)
 
 
 @pytest.mark.parametrize("dtype", COSTS)

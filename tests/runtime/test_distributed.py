@@ -1,7 +1,7 @@
 """runtime/distributed.py: which process this is, and what falls to it."""
 import pytest
 
-from runtime.distributed import one_process, own_gpu, process, share
+from runtime.distributed import one_process, own_gpu, process, shard
 from runtime.errors import UserError
 
 
@@ -20,7 +20,7 @@ def test_mpirun_of_both_families_is_understood_and_without_it_there_is_one_proce
 @pytest.mark.parametrize("size", [1, 3, 9])
 def test_every_item_falls_to_one_process(size):
     items = list(range(7))
-    shares = [share(items, rank, size) for rank in range(size)]
+    shares = [shard(items, rank, size) for rank in range(size)]
     assert sorted(sum(shares, [])) == items and max(map(len, shares)) - min(map(len, shares)) <= 1
 
 

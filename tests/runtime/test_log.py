@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError
-from runtime.log import RunLog, bar
+from runtime.log import RunLog, progress_bar
 
 
 def test_what_is_written_is_read_back_by_kind(tmp_path):
@@ -63,8 +63,8 @@ def test_a_damaged_line_is_named(tmp_path):
 def test_a_bar_counts_its_items_and_shows_a_line_in_a_log_file(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    assert list(bar(range(5), label="reading")) == [0, 1, 2, 3, 4]
-    steps = bar(total=10, initial=4, unit="step")
+    assert list(progress_bar(range(5), label="reading")) == [0, 1, 2, 3, 4]
+    steps = progress_bar(total=10, initial=4, unit="step")
     steps.update(6)
     steps.close()
     shown = stream.getvalue()

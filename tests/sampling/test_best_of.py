@@ -5,7 +5,7 @@ import pytest
 
 from evaluation.metrics.style import style_similarity
 from runtime.errors import UserError
-from sampling.best_of import best_of, names_of, scorer, write_scores
+from sampling.best_of import best_of, names_of, selection_score, write_scores
 
 
 def images_of(names):
@@ -35,13 +35,13 @@ def test_the_best_candidate_of_each_row_is_kept_and_the_first_is_the_one_painted
 
 def test_style_is_measured_against_the_reference_not_the_image_itself():
     reference, image = images_of(["reference"])[0], images_of(["image"])[0]
-    found = scorer("s", None)(None, reference, image)
+    found = selection_score("s", None)(None, reference, image)
     assert found == pytest.approx(100 * style_similarity(image, reference)) and found < 90
 
 
 def test_selecting_by_masks_needs_a_segmenter():
     with pytest.raises(UserError, match="--select m needs --segmenter"):
-        scorer("m", None)
+        selection_score("m", None)
 
 
 def test_every_image_has_a_line_with_its_scores(tmp_path):

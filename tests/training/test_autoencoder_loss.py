@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from runtime.backend import jt
-from training.autoencoder_loss import place_codes, reconstruction_loss
+from training.autoencoder_loss import init_codebook, reconstruction_loss
 
 IMAGE, LATENT = (2, 3, 8, 12), (2, 3, 4, 6)
 
@@ -45,10 +45,10 @@ def test_codes_are_drawn_to_latents_and_latents_a_quarter_as_much_to_codes(rng, 
 
 def test_placed_codes_lie_beside_latents_and_no_two_are_equal(rng):
     latents = (rng.standard_normal((50, 3)) * [0.1, 1, 10]).astype(np.float32)
-    codes = place_codes(latents, 200, np.random.default_rng(1))
+    codes = init_codebook(latents, 200, np.random.default_rng(1))
     assert codes.shape == (200, 3) and codes.dtype == np.float32
     assert len(np.unique(codes, axis=0)) == 200
     offset = np.abs((codes[:, None] - latents) / latents.std(0)).max(-1)     # in deviations of each channel
     assert offset.min(1).max() < 0.06
     assert len(np.unique(offset.argmin(1))) > 40                             # from all over the latents
-    np.testing.assert_array_equal(codes, place_codes(latents, 200, np.random.default_rng(1)))
+    np.testing.assert_array_equal(codes, init_codebook(latents, 200, np.random.default_rng(1)))

@@ -16,13 +16,13 @@ from models.kernels.adamw_ema import adamw_ema
 from models.kernels.bilinear import resize
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, read_header, write_checkpoint
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from runtime.backend import jt
 from runtime.errors import UserError
 from runtime.log import RunLog
 from tests.helpers import ROOT, TINY_SEGMENTER, on_cpu
 from tests.published import batch, drawn, photo, weights
-from training.cross_entropy import pixel_loss
+from training.cross_entropy import cross_entropy
 from training.segmenter import BEYOND, augment, begin
 from training.state import Training
 
@@ -45,7 +45,7 @@ def test_every_weight_has_a_gradient():
     model = build_segmenter(TINY_SEGMENTER, seed=0)
     parameters = parameters_of(model)
     labels = jt.array(np.random.default_rng(0).integers(0, 29, (2, 32, 48)).astype(np.int32))
-    loss = pixel_loss(enlarge(logits_of(model, photo(32, 48, 0), photo(32, 48, 1)), (32, 48)), labels)["loss"].sum()
+    loss = cross_entropy(enlarge(logits_of(model, photo(32, 48, 0), photo(32, 48, 1)), (32, 48)), labels)["loss"].sum()
     gradients = jt.grad(loss, list(parameters.values()))
     # A bias of the keys moves all scores of a query alike, which a softmax does not see.
     silent = [name for name, g in zip(parameters, gradients)
@@ -61,7 +61,7 @@ def test_it_learns_to_tell_two_colours_apart():
     image[:, 20:], labels[:, 20:] = (220, 40, 30), 7
     training = Training(parameters_of(model), StageConfig(ema=0.5), adamw_ema)
     for _ in range(30):
-        loss = pixel_loss(enlarge(logits_of(model, image), (32, 48)), jt.array(labels[None]))["loss"].sum()
+        loss = cross_entropy(enlarge(logits_of(model, image), (32, 48)), jt.array(labels[None]))["loss"].sum()
         training.optimizer.step(loss, 5e-3)
     found, = model.predict([image], (32, 48))
     assert (found == labels).mean() > 0.95 and set(np.unique(found)) >= {0, 7}
@@ -138,7 +138,7 @@ def test_it_begins_with_published_weights_and_the_rows_of_classes_of_the_same_na
     path = saved(tmp_path, ade20k())
     config, model, notes = starting_with(path)
     assert config.segmenter.widths == [8, 16, 40, 64] and config.segmenter.depths == [1, 2, 1, 1] and "of its own" in notes[0]
-    theirs = build_segformer(open_weights(path).tensors, "theirs")
+    theirs = build_segformer(open_weight_file(path).tensors, "theirs")
     image = photo(45, 70, 3)
     ours, expected = logits_of(model, image).numpy(), theirs(jt.array(normalised(batch(image)))).numpy()
     for name in CLASSES[:-1]:

@@ -6,7 +6,7 @@ from models.weights.formats import arrays, torch_files, zips
 from models.weights.formats.npz import read_npz
 from models.weights.formats.pickles import read_pickle
 from models.weights.formats.safetensors_file import read_safetensors
-from models.weights.formats.source import Refused, Source, shown
+from models.weights.formats.source import ByteSource, Refused, shown
 from models.weights.formats.unwrap import leave_out, weights
 from runtime.errors import UserError
 
@@ -26,13 +26,13 @@ class WeightFile:
     notes: list = field(default_factory=list)       # for people: what was chosen, what was left out
 
 
-def open_weights(path, ema=True):
+def open_weight_file(path, ema=True):
     """The WeightFile of a Jittor pickle, a PyTorch file, a safetensors file or an .npz; tensors stay in the file until read.
 
     ema: take the moving average where the file has one. Nothing of the file is run. UserError with one line for whatever is
     not a whole file of numbers, or names anything that tensors do not need.
     """
-    source = Source(path)
+    source = ByteSource(path)
     try:
         form, value, metadata, notes = read(source)
         tensors = weights(value, ema, notes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.weights.formats.source import Cursor, Refused, Source, shown
+from models.weights.formats.source import ByteSource, Cursor, Refused, shown
 
 LONG = 4096            # longer strings are not read before somebody asks for them
 OPCODES = 2_000_000    # of one pickle; 10,000 tensors take 350,000. It bounds memory: an opcode makes one object, a small one
@@ -31,7 +31,7 @@ class Inert:
 @dataclass(frozen=True)
 class Span:
     """A long string, or bytes, in the file. encoding: of text, a key of DECODERS; of bytes, ""."""
-    source: Source
+    source: ByteSource
     start: int
     length: int
     encoding: str = ""

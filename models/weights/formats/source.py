@@ -11,10 +11,10 @@ BLOCK = 1 << 20
 
 
 class Refused(Exception):
-    """What is wrong with a file, without its name: open_weights and StoredTensor.read put that in front."""
+    """What is wrong with a file, without its name: open_weight_file and StoredTensor.read put that in front."""
 
 
-class Source:
+class ByteSource:
     """A file that must stay as it was when it was first seen. No handle is kept between reads."""
 
     def __init__(self, path):

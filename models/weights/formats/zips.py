@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.weights.formats.source import BLOCK, Refused, Source, shown
+from models.weights.formats.source import BLOCK, ByteSource, Refused, shown
 
 DIRECTORY = 16 << 20                        # bytes; room for 100,000 entries
 STORED, DEFLATED = 0, 8
@@ -19,7 +19,7 @@ STORED, DEFLATED = 0, 8
 @dataclass
 class Member:
     """An entry of a zip file."""
-    source: Source
+    source: ByteSource
     name: str
     method: int
     crc: int

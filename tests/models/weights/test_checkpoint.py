@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.layers import Conv, GroupNorm, parameters_of
 from models.weights import checkpoint
-from models.weights.checkpoint import Header, fill, load_weights, read_header, read_tensors, weights_hash, write_checkpoint
+from models.weights.checkpoint import Header, fill, load_checkpoint, read_header, read_tensors, weights_hash, write_checkpoint
 from runtime.backend import jt, nn
 from runtime.errors import RunError, UserError
 
@@ -58,7 +58,7 @@ def test_what_is_written_is_read_back_whole(path, dtype):
     model = net(1)
     write_checkpoint(path, parameters_of(model), HEADER, dtype)
     other = net()
-    assert load_weights(other, path) == HEADER == read_header(path, "unet")
+    assert load_checkpoint(other, path) == HEADER == read_header(path, "unet")
     assert equal(values(other), arrays(1)) and weights_hash(other) == weights_hash(model)
     assert not any(var.is_stop_grad() for var in parameters_of(other).values())
 
@@ -73,7 +73,7 @@ def test_the_safetensors_library_reads_it_and_what_it_writes_is_read(path):
                 "parents": "[]", "extra": "{}"}
     save_file(arrays(2), theirs, metadata)
     model = net()
-    assert load_weights(model, theirs).step == 3
+    assert load_checkpoint(model, theirs).step == 3
     assert equal(values(model), arrays(2))
 
 
@@ -88,8 +88,8 @@ def test_float64_arrays_and_transposed_ones_are_written_as_they_read(path):
 def test_averaged_and_raw_weights_live_in_one_file(path):
     write_checkpoint(path, {**arrays(1), **{f"raw.{name}": array for name, array in arrays(2).items()}}, HEADER)
     averaged, raw = net(), net()
-    load_weights(averaged, path)
-    load_weights(raw, path, "raw")
+    load_checkpoint(averaged, path)
+    load_checkpoint(raw, path, "raw")
     assert equal(values(averaged), arrays(1)) and equal(values(raw), arrays(2))
     assert equal(read_tensors(path), arrays(1)) and equal(read_tensors(path, "raw."), arrays(2))
 
@@ -97,7 +97,7 @@ def test_averaged_and_raw_weights_live_in_one_file(path):
 def test_a_file_without_the_weights_asked_for_is_an_error(path):
     write_checkpoint(path, arrays(1), HEADER)
     with pytest.raises(UserError, match=r"\(raw weights\): conv.weight is missing"):
-        load_weights(net(), path, "raw")
+        load_checkpoint(net(), path, "raw")
 
 
 @pytest.mark.parametrize("change, line", [
@@ -112,7 +112,7 @@ def test_loading_is_strict_names_the_tensor_and_leaves_the_model_as_it_was(path,
     write_checkpoint(path, tensors, HEADER)
     model = net(2)
     with pytest.raises(UserError) as error:
-        load_weights(model, path)
+        load_checkpoint(model, path)
     assert error.value.problems == [f"{path} (ema weights): {line}"]
     assert equal(values(model), arrays(2))
 
@@ -123,7 +123,7 @@ def test_every_problem_has_its_line(path):
     tensors["more"] = np.ones(2, dtype=np.float32)
     write_checkpoint(path, tensors, HEADER)
     with pytest.raises(UserError) as error:
-        load_weights(net(), path)
+        load_checkpoint(net(), path)
     assert [line.split(": ")[1].split(" ")[0] for line in error.value.problems] == ["conv.bias", "norm.bias", "more"]
 
 
@@ -158,7 +158,7 @@ def test_what_is_no_checkpoint_is_an_error_of_one_line(path, kind, message):
     broken(path, kind)
     model = net(2)
     with pytest.raises(UserError) as error:
-        load_weights(model, path)
+        load_checkpoint(model, path)
     (line,) = error.value.problems
     assert line.startswith(f"{path}: ") and message in line and "\n" not in line
     assert equal(values(model), arrays(2))
@@ -197,7 +197,7 @@ def test_the_hash_is_that_of_names_and_values(path):
     one, same = net(1), net(1)
     assert weights_hash(one) == weights_hash(same) != weights_hash(net(2))
     write_checkpoint(path, parameters_of(one), HEADER, "float16")
-    load_weights(same, path)
+    load_checkpoint(same, path)
     assert weights_hash(same) == weights_hash(one)
     renamed = Net()
     renamed.other = renamed.norm

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.weights.formats import open_weights, pickles
+from models.weights.formats import open_weight_file, pickles
 from runtime.errors import UserError
 from tests.fixtures.handmade import (
     MAGIC,
@@ -69,7 +69,7 @@ def watched():
 def read_all(path):
     """Opens a file and reads every tensor: {name: array}."""
     with watched():
-        return {name: stored.read() for name, stored in open_weights(path).tensors.items()}
+        return {name: stored.read() for name, stored in open_weight_file(path).tensors.items()}
 
 
 def refused(path):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from models.weights.key_maps import recognise
 from runtime.errors import UserError
 from tests.helpers import ROOT
@@ -46,7 +46,7 @@ def opened(tmp_path_factory):
         if not (folder / name).exists():
             with lzma.open(FOREIGN / f"{name}.xz") as packed, open(folder / name, "wb") as plain:
                 shutil.copyfileobj(packed, plain)
-        return open_weights(folder / name).tensors
+        return open_weight_file(folder / name).tensors
     return tensors
 
 

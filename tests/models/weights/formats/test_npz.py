@@ -3,7 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from runtime.errors import UserError
 from tests.fixtures.handmade import npy, zipped
 
@@ -32,7 +32,7 @@ def test_what_numpy_writes_is_read(tmp_path, rng, save):
                    "pairs": np.zeros(2, [("a", "f4"), ("b", "i4")])})
     path = tmp_path / "weights.npz"
     save(path, **wanted)
-    found = open_weights(path)
+    found = open_weight_file(path)
     assert found.format == "npz" and found.notes == ["left out: names.npy, pairs.npy"]
     assert list(found.tensors) == [name for name in wanted if name not in ("names", "pairs")]
     for name, stored in found.tensors.items():
@@ -46,14 +46,14 @@ def test_what_numpy_writes_is_read(tmp_path, rng, save):
 def test_every_version_of_npy_is_read(tmp_path, version):
     with zipfile.ZipFile(tmp_path / "weights.npz", "w") as file, file.open("a.npy", "w") as stream:
         np.lib.format.write_array(stream, A, version=version)
-    np.testing.assert_array_equal(open_weights(tmp_path / "weights.npz").tensors["a"].read(), A)
+    np.testing.assert_array_equal(open_weight_file(tmp_path / "weights.npz").tensors["a"].read(), A)
 
 
 def test_arrays_of_objects_are_refused(tmp_path):
     for array in (np.array([{}, 1], dtype=object), np.zeros(2, [("a", "O"), ("b", "f4")])):
         np.savez(tmp_path / "weights.npz", a=A, b=array)
         with pytest.raises(UserError, match="b.npy holds Python objects, expected numbers"):
-            open_weights(tmp_path / "weights.npz")
+            open_weight_file(tmp_path / "weights.npz")
 
 
 @pytest.mark.parametrize("content, message", [
@@ -71,7 +71,7 @@ def test_arrays_of_objects_are_refused(tmp_path):
     (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", version=2)[:10], "is not a NumPy array")])
 def test_a_broken_array_is_one_line(tmp_path, content, message):
     with pytest.raises(UserError) as error:
-        open_weights(written(tmp_path, zipped([("a.npy", content)])))
+        open_weight_file(written(tmp_path, zipped([("a.npy", content)])))
     (line,) = error.value.problems
     assert message in line and "a.npy" in line and "\n" not in line
 
@@ -82,7 +82,7 @@ def test_damage_is_found_when_the_array_is_read(tmp_path, rng, method):
     data = bytearray(zipped([("a.npy", npy(array)), ("b.npy", npy(A))], method))
     data[2000] ^= 16
     path = written(tmp_path, data)
-    found = open_weights(path).tensors
+    found = open_weight_file(path).tensors
     np.testing.assert_array_equal(found["b"].read(), A)
     with pytest.raises(UserError, match="a: is damaged: a.npy is not what|a: is a damaged zip file"):
         found["a"].read()
@@ -90,6 +90,6 @@ def test_damage_is_found_when_the_array_is_read(tmp_path, rng, method):
 
 def test_a_zip_file_of_something_else_is_refused(tmp_path):
     with pytest.raises(UserError, match="a zip file that neither PyTorch nor NumPy wrote"):
-        open_weights(written(tmp_path, zipped([("word/document.xml", b"<")])))
+        open_weight_file(written(tmp_path, zipped([("word/document.xml", b"<")])))
     with pytest.raises(UserError, match="a zip file that neither"):
-        open_weights(written(tmp_path, zipped([])))
+        open_weight_file(written(tmp_path, zipped([])))

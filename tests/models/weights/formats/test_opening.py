@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.weights.checkpoint import Header, read_tensors, write_checkpoint
-from models.weights.formats import StoredTensor, open_weights
+from models.weights.formats import StoredTensor, open_weight_file
 from models.weights.formats.tensors import typed
 from runtime.errors import UserError
 from tests.fixtures.handmade import jittor, npy, safetensors, tensor, torch_legacy, torch_zip, zipped
@@ -31,7 +31,7 @@ def test_the_format_is_recognised_by_what_is_in_the_file(tmp_path, form):
     for name in ("weights", "weights.npz", "weights.safetensors", "weights.pkl", "w\u00e4hrung.ckpt"):
         path = tmp_path / name
         path.write_bytes(files()[form])
-        found = open_weights(path)
+        found = open_weight_file(path)
         assert (found.format, found.path, list(found.tensors)) == (form, str(path), ["w"])
         stored = found.tensors["w"]
         assert (stored.shape, stored.dtype, stored.nbytes) == ((1, 3), "float32", 12)
@@ -42,9 +42,9 @@ def test_the_format_is_recognised_by_what_is_in_the_file(tmp_path, form):
                                                ("format_var.pkl", "jittor pickle", "float32"),
                                                ("format_merged_float64.pkl", "pickle", "float64")])
 def test_the_three_forms_of_the_published_weights_are_read(file, form, dtype):
-    found = open_weights(GOLDEN / file)
+    found = open_weight_file(GOLDEN / file)
     assert found.format == form and found.notes == [] and len(found.tensors) == 6
-    same = open_weights(GOLDEN / "format_ndarray.pkl").tensors
+    same = open_weight_file(GOLDEN / "format_ndarray.pkl").tensors
     for name, stored in found.tensors.items():
         assert stored.dtype == dtype == stored.read().dtype and stored.numpy().dtype == np.float32
         np.testing.assert_array_equal(stored.numpy(), same[name].numpy())
@@ -55,7 +55,7 @@ def test_the_checksum_of_jittor_is_verified(tmp_path):
     data[-40] ^= 1
     (tmp_path / "w.pkl").write_bytes(data)
     with pytest.raises(UserError, match="does not have the SHA-1 that Jittor wrote"):
-        open_weights(tmp_path / "w.pkl")
+        open_weight_file(tmp_path / "w.pkl")
 
 
 @pytest.mark.parametrize("data, message", [
@@ -68,7 +68,7 @@ def test_a_file_of_something_else_is_one_line(tmp_path, data, message):
     path = tmp_path / "file"
     path.write_bytes(data)
     with pytest.raises(UserError, match=message) as error:
-        open_weights(path)
+        open_weight_file(path)
     (line,) = error.value.problems
     assert line.startswith(f"{path}: ") and "\n" not in line
 
@@ -78,14 +78,14 @@ def test_what_is_no_file_is_one_line(tmp_path):
     for path, message in [(tmp_path / "none", "no such file"), (tmp_path, "is a folder"), (tmp_path / "pipe", "is a device"),
                           ("a\0b", "no such file"), (tmp_path / "none" / "none", "no such file")]:
         with pytest.raises(UserError, match=message):
-            open_weights(path)
+            open_weight_file(path)
 
 
 @pytest.mark.parametrize("form", files())
 def test_a_file_that_changes_after_it_was_opened_is_not_read(tmp_path, form):
     path = tmp_path / "w"
     path.write_bytes(files()[form])
-    found = open_weights(path)
+    found = open_weight_file(path)
     for change in (lambda: path.write_bytes(files()[form] + b"\0"), lambda: shutil.copy(path, tmp_path / "x")
                    and os.replace(tmp_path / "x", path)):
         change()
@@ -104,7 +104,7 @@ def test_a_file_that_changes_after_it_was_opened_is_not_read(tmp_path, form):
 def test_values_that_are_no_weights_are_an_error_that_names_the_tensor(tmp_path, array, message):
     path = tmp_path / "w.pkl"
     path.write_bytes(pickle.dumps({"good": A, "w": array}))
-    found = open_weights(path).tensors
+    found = open_weight_file(path).tensors
     assert found["w"].read().shape == array.shape
     with pytest.raises(UserError, match=message) as error:
         found["w"].numpy()
@@ -116,7 +116,7 @@ def test_values_are_widened_or_narrowed_to_float32(tmp_path):
               "swapped": np.array([0.1], ">f8"), "scalar": np.array(0.5),
               "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3))}
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(arrays))
-    for name, stored in open_weights(tmp_path / "w.pkl").tensors.items():
+    for name, stored in open_weight_file(tmp_path / "w.pkl").tensors.items():
         array = stored.numpy()
         assert (array.dtype, array.shape) == (np.dtype("f4"), arrays[name].shape) and array.flags.c_contiguous
         np.testing.assert_array_equal(array, arrays[name].astype("f4"))
@@ -132,14 +132,14 @@ def test_a_file_whose_tensors_are_one_storage_over_and_over_is_refused_as_a_bomb
         objects = {f"w{i}": tensor("0", row.shape, (1,), row.size) for i in range(count)}
         (tmp_path / "w.pth").write_bytes(torch_zip(objects, {"0": row.tobytes()}))
         if count == 60:
-            assert len(open_weights(tmp_path / "w.pth").tensors) == 60
+            assert len(open_weight_file(tmp_path / "w.pth").tensors) == 60
         else:
             with pytest.raises(UserError, match="refused as a bomb"):
-                open_weights(tmp_path / "w.pth")
+                open_weight_file(tmp_path / "w.pth")
 
 
 def test_stored_tensors_go_into_a_checkpoint_of_ours_one_by_one(tmp_path):
-    found = open_weights(GOLDEN / "format_merged_float64.pkl").tensors
+    found = open_weight_file(GOLDEN / "format_merged_float64.pkl").tensors
     assert all(isinstance(stored, StoredTensor) for stored in found.values())
     write_checkpoint(tmp_path / "ours.safetensors", found, Header("unet", {}))
     read = read_tensors(tmp_path / "ours.safetensors")

@@ -6,9 +6,9 @@ from collections import OrderedDict, defaultdict
 import numpy as np
 import pytest
 
-from models.weights.formats import arrays, open_weights
+from models.weights.formats import arrays, open_weight_file
 from models.weights.formats.pickles import Span, read_pickle
-from models.weights.formats.source import Refused, Source
+from models.weights.formats.source import ByteSource, Refused
 from runtime.errors import UserError
 from tests.fixtures.handmade import Called, Named, jittor, pickled
 
@@ -34,7 +34,7 @@ def drawn(rng):
 @pytest.mark.parametrize("protocol", range(6))
 def test_arrays_of_every_type_and_layout_are_those_that_were_written(tmp_path, rng, protocol):
     wanted = drawn(rng)
-    found = open_weights(written(tmp_path, pickle.dumps(wanted, protocol))).tensors
+    found = open_weight_file(written(tmp_path, pickle.dumps(wanted, protocol))).tensors
     assert list(found) == list(wanted)
     for name, array in wanted.items():
         read = found[name].read()
@@ -46,7 +46,7 @@ def test_arrays_of_every_type_and_layout_are_those_that_were_written(tmp_path, r
 @pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
 def test_arrays_of_either_numpy_are_read(tmp_path, core):
     data = pickle.dumps({"a": np.arange(4, dtype="f4")}, 2).replace(b"numpy.core", core.encode())
-    assert open_weights(written(tmp_path, data)).tensors["a"].read().tolist() == [0, 1, 2, 3]
+    assert open_weight_file(written(tmp_path, data)).tensors["a"].read().tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("size", [3, 5000])
@@ -60,14 +60,14 @@ def test_strings_of_python_2_are_bytes(tmp_path, rng, size, quoted):
     line = b"S'" + array.tobytes().decode("latin-1").encode("unicode-escape").replace(b"'", b"\\'") + b"'\n"
     assert swapped in data and line.count(b"\n") == 1
     data = data.replace(swapped, line if quoted else b"T" + np.uint32(4 * size).tobytes() + array.tobytes())
-    np.testing.assert_array_equal(open_weights(written(tmp_path, data)).tensors["w"].read(), array)
+    np.testing.assert_array_equal(open_weight_file(written(tmp_path, data)).tensors["w"].read(), array)
 
 
 @pytest.mark.parametrize("protocol", range(6))
 def test_dicts_of_every_kind_are_read(tmp_path, protocol):
     array = np.arange(3, dtype="f4")
     state = OrderedDict(a=array, b=defaultdict(dict, c=array), d=defaultdict(OrderedDict))
-    found = open_weights(written(tmp_path, pickle.dumps(state, protocol)))
+    found = open_weight_file(written(tmp_path, pickle.dumps(state, protocol)))
     assert list(found.tensors) == ["a", "b.c"] and found.notes == ["left out: d"]
 
 
@@ -75,7 +75,7 @@ def test_a_dict_made_of_pairs_is_a_dict(tmp_path):
     # Python 2 pickled an OrderedDict so; the only files of the time hold tensors, here an array stands for one.
     item = Called("numpy.core.multiarray.scalar", (Called("numpy.dtype", ("f4",)), b"\0\0\x80\x3f"))
     pairs = [["b", item], ("a", item)]
-    found = open_weights(written(tmp_path, pickled(Called("collections.OrderedDict", (pairs,))))).tensors
+    found = open_weight_file(written(tmp_path, pickled(Called("collections.OrderedDict", (pairs,))))).tensors
     assert list(found) == ["b", "a"] and found["a"].read() == 1
 
 
@@ -102,14 +102,14 @@ def test_plain_values_are_read_as_python_reads_them(tmp_path, protocol):
     for _ in range(60):
         value = plain(rng)
         data = pickle.dumps(value, protocol)
-        source = Source(written(tmp_path, data + b"more"))
+        source = ByteSource(written(tmp_path, data + b"more"))
         with source.open() as stream:
             assert read_pickle(source, stream, 0, source.size, arrays.meaning({})) == (value, len(data))
 
 
 def test_long_text_and_all_bytes_stay_in_the_file(tmp_path):
     for value, encoding in (("é" * 5000, "utf-8"), (b"\xe9" * 5000, "")):
-        source = Source(written(tmp_path, pickle.dumps([value], 4)))
+        source = ByteSource(written(tmp_path, pickle.dumps([value], 4)))
         with source.open() as stream:
             (found,), _ = read_pickle(source, stream, 0, source.size, arrays.meaning({}))
         assert isinstance(found, Span) and found.encoding == encoding and found.read().tolist() == [0xe9] * 5000
@@ -118,7 +118,7 @@ def test_long_text_and_all_bytes_stay_in_the_file(tmp_path):
 def test_opening_a_large_pickle_takes_no_memory_for_its_arrays(tmp_path):
     path = written(tmp_path, jittor(pickle.dumps({f"w{i}": np.full(500_000, i, "f8") for i in range(4)}, 4)))
     tracemalloc.start()
-    found = open_weights(path).tensors
+    found = open_weight_file(path).tensors
     opening = tracemalloc.get_traced_memory()[1]
     assert found["w3"].read()[-1] == 3
     reading = tracemalloc.get_traced_memory()[1]
@@ -130,7 +130,7 @@ def test_settings_beside_the_weights_are_left_out_and_named(tmp_path):
     array = np.arange(3, dtype="f4")
     value = pickle.dumps({"w": array, "step": 7, "names": np.array(["a", "b"]), 5: array, "none": None, "kinds": {1, 2},
                           "set": frozenset([1]), "bytes": b"abc", "complex": 1j}, 2)
-    found = open_weights(written(tmp_path, value))
+    found = open_weight_file(written(tmp_path, value))
     assert list(found.tensors) == ["w"] and found.notes == ["left out: step, names, 5, none, kinds, set, bytes, complex"]
 
 
@@ -151,7 +151,7 @@ def test_settings_beside_the_weights_are_left_out_and_named(tmp_path):
 def test_a_broken_array_is_one_line(tmp_path, state, message):
     array = Called("numpy.core.multiarray._reconstruct", (Named("numpy.ndarray"), (0,), b"b"), state)
     with pytest.raises(UserError) as error:
-        open_weights(written(tmp_path, pickled({"w": array}))).tensors["w"].read()
+        open_weight_file(written(tmp_path, pickled({"w": array}))).tensors["w"].read()
     (line,) = error.value.problems
     assert message in line and str(tmp_path) in line
 
@@ -159,13 +159,13 @@ def test_a_broken_array_is_one_line(tmp_path, state, message):
 def test_an_array_of_a_subclass_is_refused_by_name(tmp_path):
     array = Called("numpy.core.multiarray._reconstruct", (Named("numpy.dtype"), (0,), b"b"), (1,))
     with pytest.raises(UserError, match="an array of the kind numpy.dtype, expected numpy.ndarray"):
-        open_weights(written(tmp_path, pickled({"w": array})))
+        open_weight_file(written(tmp_path, pickled({"w": array})))
 
 
 def test_what_follows_a_pickle_is_refused(tmp_path):
     data = jittor(pickle.dumps({"a": np.arange(3.0)}))
     with pytest.raises(UserError, match="25 bytes after the end of its pickle"):
-        open_weights(written(tmp_path, data[:-3]))
+        open_weight_file(written(tmp_path, data[:-3]))
 
 
 @pytest.mark.parametrize("data, message", [
@@ -181,14 +181,14 @@ def test_what_follows_a_pickle_is_refused(tmp_path):
     (b"\x80\x04\x8c\2osK\1\x93.", "no whole pickle"), (b"\x80\x02K\1.", "but int")])
 def test_a_broken_pickle_is_one_line(tmp_path, data, message):
     with pytest.raises(UserError) as error:
-        open_weights(written(tmp_path, data))
+        open_weight_file(written(tmp_path, data))
     (line,) = error.value.problems
     assert message in line and "\n" not in line
 
 
 def test_an_error_in_the_middle_of_reading_says_what_is_wrong(tmp_path):
     path = written(tmp_path, pickle.dumps({"w": np.arange(5.0)}, 4))
-    source = Source(path)
+    source = ByteSource(path)
     path.write_bytes(b"other")
     with pytest.raises(Refused, match="changed while it was read"):
         source.read(0, 10)

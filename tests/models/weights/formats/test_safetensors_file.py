@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from models.weights.formats.safetensors_file import HEADER
 from runtime.errors import UserError
 from tests.fixtures.handmade import safetensors
@@ -25,7 +25,7 @@ def test_what_the_library_writes_is_read(tmp_path, rng):
     wanted = {"z": rng.random((3, 2)).astype("f4"), "a": rng.random(4).astype("f2"), "k": np.arange(3), "s": np.array(2.5),
               "e": np.zeros((0, 2), "f4"), "b": np.array([True, False])}
     save_file(wanted, tmp_path / "theirs", {"made": "by them"})
-    found = open_weights(tmp_path / "theirs")
+    found = open_weight_file(tmp_path / "theirs")
     assert found.format == "safetensors" and found.metadata == {"made": "by them"} and set(found.tensors) == set(wanted)
     for name, array in wanted.items():
         assert found.tensors[name].read().dtype == array.dtype
@@ -33,7 +33,7 @@ def test_what_the_library_writes_is_read(tmp_path, rng):
 
 
 def test_tensors_may_stand_in_any_order_and_are_listed_in_the_files(tmp_path):
-    found = open_weights(written(tmp_path, {"b": TWO, "a": ONE}, DATA)).tensors
+    found = open_weight_file(written(tmp_path, {"b": TWO, "a": ONE}, DATA)).tensors
     assert list(found) == ["b", "a"] and found["a"].read().tolist() == [0, 1] and found["b"].read().tolist() == [[2, 3, 4]]
 
 
@@ -41,7 +41,7 @@ def test_bfloat16_is_widened(tmp_path):
     wanted = np.array([1, -2.5, 3.140625, 2.0 ** -130], "f4")      # the last one is denormal; all fit the upper half
     halves = (wanted.view("u4") >> 16).astype("<u2").tobytes()
     path = written(tmp_path, {"w": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]}}, halves)
-    found = open_weights(path).tensors["w"]
+    found = open_weight_file(path).tensors["w"]
     assert found.dtype == "bfloat16" and found.numpy().dtype == np.float32
     np.testing.assert_array_equal(found.numpy(), wanted)
 
@@ -70,7 +70,7 @@ def test_bfloat16_is_widened(tmp_path):
     (b'{"a": ' + b"9" * 9999 + b"}", b"", "not JSON"), (b'{"a":' + b"[" * 99_999, b"", "not JSON")])
 def test_a_broken_file_is_one_line(tmp_path, header, data, message):
     with pytest.raises(UserError) as error:
-        open_weights(written(tmp_path, header, data))
+        open_weight_file(written(tmp_path, header, data))
     (line,) = error.value.problems
     assert message in line and "\n" not in line
 
@@ -78,7 +78,7 @@ def test_a_broken_file_is_one_line(tmp_path, header, data, message):
 @pytest.mark.parametrize("length", [HEADER + 1, 2 << 30, 1 << 63, (1 << 64) - 1])
 def test_a_header_that_is_too_long_is_refused_before_it_is_read(tmp_path, length):
     with pytest.raises(UserError, match=f"a safetensors header of {length:,} bytes"):
-        open_weights(written(tmp_path, {"a": ONE}, DATA[:8], length=length))
+        open_weight_file(written(tmp_path, {"a": ONE}, DATA[:8], length=length))
 
 
 def test_a_header_of_any_length_up_to_the_limit_is_no_pickle(tmp_path):
@@ -86,4 +86,4 @@ def test_a_header_of_any_length_up_to_the_limit_is_no_pickle(tmp_path):
         text = json.dumps({"a": ONE}).encode().ljust(length)
         path = written(tmp_path, text, DATA[:8])
         assert path.read_bytes()[:8] == struct.pack("<Q", length)
-        assert open_weights(path).tensors["a"].read().tolist() == [0, 1]
+        assert open_weight_file(path).tensors["a"].read().tolist() == [0, 1]

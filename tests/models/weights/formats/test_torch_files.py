@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from runtime.errors import UserError
 from tests.fixtures.handmade import Called, Named, Persistent, pickled, tensor, torch_legacy, torch_zip
 
@@ -48,7 +48,7 @@ def made(request, tmp_path):
 @pytest.mark.parametrize("file, missing", [("torch_zip.pth", set()), ("torch_legacy.pth", {"uint16", "uint32", "uint64"}),
                                            ("torch.safetensors", {"complex128"})])
 def test_files_of_pytorch_hold_the_numbers_that_it_wrote(file, missing):
-    found = open_weights(REAL / file)
+    found = open_weight_file(REAL / file)
     assert set(found.tensors) == set(WANTED) - missing and found.notes == []
     assert found.format == {"torch.safetensors": "safetensors"}.get(file, file[:-4].replace("_", " "))
     for name, stored in found.tensors.items():
@@ -60,14 +60,14 @@ def test_files_of_pytorch_hold_the_numbers_that_it_wrote(file, missing):
 
 
 def test_a_lightning_checkpoint_gives_its_averages_or_its_weights():
-    found = open_weights(REAL / "lightning.ckpt")
+    found = open_weight_file(REAL / "lightning.ckpt")
     assert found.format == "torch zip" and [name for name in found.tensors] == [
         "model.0.weight", "model.0.bias", "model.1.weight", "model.1.bias", "first_stage.weight", "first_stage.bias"]
     assert {name for name, stored in found.tensors.items() if (stored.read() == 7).all()} == {
         name for name in found.tensors if name.startswith("model.")}
     assert any("optimizer_states" in note and "hyper_parameters" in note for note in found.notes)
     assert any("moving average of 4 of 6" in note for note in found.notes)
-    raw = open_weights(REAL / "lightning.ckpt", ema=False)
+    raw = open_weight_file(REAL / "lightning.ckpt", ema=False)
     assert list(raw.tensors) == list(found.tensors)
     assert not any((stored.read() == 7).any() for stored in raw.tensors.values())
 
@@ -82,7 +82,7 @@ def test_every_kind_of_rebuilding_gives_the_tensor(tmp_path):
                "untyped": Called("torch._utils._rebuild_tensor_v3", (
                    Persistent(("storage", Named("torch.storage.UntypedStorage"), "0", "cpu", 8)), 0, (4,), (1,), False,
                    Called("collections.OrderedDict", ()), Named("torch.uint16")))}
-    found = open_weights(written(tmp_path, torch_zip(objects, {"0": TWO.tobytes()}))).tensors
+    found = open_weight_file(written(tmp_path, torch_zip(objects, {"0": TWO.tobytes()}))).tensors
     np.testing.assert_array_equal(found.pop("untyped").read(), TWO.view("u2"))
     assert list(found) == list(objects)[:-1]
     for name, stored in found.items():
@@ -95,10 +95,10 @@ def test_a_tensor_whose_sign_is_only_noted_is_refused(tmp_path, sign):
     for metadata, message in [({sign: False}, None), ({sign: True}, "yet to be negated or conjugated")]:
         path = written(tmp_path, torch_zip({"w": Called(plain.name, (*plain.arguments, metadata))}, {"0": TWO.tobytes()}))
         if message is None:
-            assert open_weights(path).tensors["w"].read().tolist() == [1.5, -2]
+            assert open_weight_file(path).tensors["w"].read().tolist() == [1.5, -2]
         else:
             with pytest.raises(UserError, match=message):
-                open_weights(path)
+                open_weight_file(path)
 
 
 def test_settings_of_lightning_and_omegaconf_are_left_out_unmade(tmp_path):
@@ -108,24 +108,24 @@ def test_settings_of_lightning_and_omegaconf_are_left_out_unmade(tmp_path):
                       {"_content": content, "_metadata": Called("omegaconf.base.ContainerMetadata", (Named("typing.Any"),))})
     objects = {"state_dict": NEW, "callbacks": {kind: {"best": NEW["w"]}}, "settings": settings, "size": Called(
         "torch.Size", ((1, 2),)), "device": Called("torch.device", ("cuda",)), "type": Named("torch.float16")}
-    found = open_weights(written(tmp_path, torch_zip(objects, {"0": TWO.tobytes()})))
+    found = open_weight_file(written(tmp_path, torch_zip(objects, {"0": TWO.tobytes()})))
     assert list(found.tensors) == ["w"] and found.notes[0] == "left out: callbacks, settings, size, device, type"
 
 
 def test_a_file_of_jittor_with_numbers_as_keys_is_read(tmp_path):
     scalar = tensor(1, (), (1,), 1)                        # a stride too many
     data = torch_zip({"w": tensor(0, (2,), (1,), 2), "s": scalar}, {"0": TWO.tobytes(), "1": TWO[:1].tobytes()}, root="name")
-    found = open_weights(written(tmp_path, data)).tensors
+    found = open_weight_file(written(tmp_path, data)).tensors
     assert found["w"].read().tolist() == [1.5, -2] and found["s"].read() == 1.5 and found["s"].shape == ()
 
 
 def test_an_old_view_of_a_storage_is_a_part_of_it(tmp_path):
     part = tensor("0", (2,), (1,), 6, prefix=(("7", 3, 3),), offset=1)
-    found = open_weights(written(tmp_path, torch_legacy({"w": part}, {"0": np.arange(6, dtype="f4")}))).tensors
+    found = open_weight_file(written(tmp_path, torch_legacy({"w": part}, {"0": np.arange(6, dtype="f4")}))).tensors
     assert found["w"].read().tolist() == [4, 5]
     with pytest.raises(UserError, match="a view that reaches out of its storage"):
         part = tensor("0", (2,), (1,), 6, prefix=(("7", 4, 3),))
-        open_weights(written(tmp_path, torch_legacy({"w": part}, {"0": np.arange(6, dtype="f4")})))
+        open_weight_file(written(tmp_path, torch_legacy({"w": part}, {"0": np.arange(6, dtype="f4")})))
 
 
 @pytest.mark.parametrize("shape, strides, offset", [
@@ -133,11 +133,11 @@ def test_an_old_view_of_a_storage_is_a_part_of_it(tmp_path):
     ((2,), (-1,), 1), ((2, 3), (3,), 0), ((2,), (1 << 62,), 0), ((1 << 40, 1 << 40), (0, 0), 0), ((6,), (1,), 1 << 70)])
 def test_a_tensor_that_reaches_out_of_its_storage_is_refused(made, shape, strides, offset):
     with pytest.raises(UserError, match="has a tensor|a shape"):
-        open_weights(made(shape, strides, np.arange(6, dtype="f4"), offset=offset))
+        open_weight_file(made(shape, strides, np.arange(6, dtype="f4"), offset=offset))
 
 
 def test_strides_of_single_elements_do_not_matter(made):
-    found = open_weights(made((1, 2, 1, 3), (1 << 40, 3, 1 << 40, 1), np.arange(6, dtype="f4"))).tensors["w"]
+    found = open_weight_file(made((1, 2, 1, 3), (1 << 40, 3, 1 << 40, 1), np.arange(6, dtype="f4"))).tensors["w"]
     assert found.read().tolist() == [[[[0, 1, 2]], [[3, 4, 5]]]]
 
 
@@ -146,29 +146,29 @@ def test_strides_of_single_elements_do_not_matter(made):
     ("Size", "a storage of the kind torch.Size"), ("UntypedStorage", "a tensor whose storage has no type")])
 def test_other_storages_are_refused_by_name(made, kind, message):
     with pytest.raises(UserError, match=message):
-        open_weights(made((6,), (1,), np.arange(6, dtype="u1"), kind))
+        open_weight_file(made((6,), (1,), np.arange(6, dtype="u1"), kind))
 
 
 @pytest.mark.parametrize("count", [5, 7, -1, 1 << 70])
 def test_a_storage_of_another_size_than_its_tensors_say_is_refused(made, count):
     with pytest.raises(UserError):
-        open_weights(made((2,), (1,), np.arange(6, dtype="f4"), count=count))
+        open_weight_file(made((2,), (1,), np.arange(6, dtype="f4"), count=count))
 
 
 def test_a_missing_storage_is_refused(tmp_path):
     for key in ("1", "../data.pkl", "x" * 5000):
         with pytest.raises(UserError, match="has no storage|arguments that are not"):
-            open_weights(written(tmp_path, torch_zip({"w": tensor(key, (2,), (1,), 2)}, {"0": TWO.tobytes()})))
+            open_weight_file(written(tmp_path, torch_zip({"w": tensor(key, (2,), (1,), 2)}, {"0": TWO.tobytes()})))
     with pytest.raises(UserError, match="a list of storages that are not those of its tensors"):
-        open_weights(written(tmp_path, torch_legacy({"w": tensor("1", (2,), (1,), 2, prefix=(None,))}, {"0": TWO})))
+        open_weight_file(written(tmp_path, torch_legacy({"w": tensor("1", (2,), (1,), 2, prefix=(None,))}, {"0": TWO})))
 
 
 def test_a_big_endian_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="byte order 'big', expected 'little'"):
-        open_weights(written(tmp_path, torch_zip(NEW, {"0": TWO.tobytes()}, order="big")))
+        open_weight_file(written(tmp_path, torch_zip(NEW, {"0": TWO.tobytes()}, order="big")))
     with pytest.raises(UserError, match="not written by a little-endian machine"):
-        open_weights(written(tmp_path, torch_legacy(OLD, {"0": TWO}, little=False)))
-    without = open_weights(written(tmp_path, torch_zip(NEW, {"0": TWO.tobytes()}, order=None)))
+        open_weight_file(written(tmp_path, torch_legacy(OLD, {"0": TWO}, little=False)))
+    without = open_weight_file(written(tmp_path, torch_zip(NEW, {"0": TWO.tobytes()}, order=None)))
     assert without.tensors["w"].read().tolist() == [1.5, -2]
 
 
@@ -178,7 +178,7 @@ def test_a_big_endian_file_is_refused(tmp_path):
 def test_a_broken_older_file_is_one_line(tmp_path, change, message):
     data = torch_legacy(OLD, {"0": TWO}, **change)
     with pytest.raises(UserError, match=message):
-        open_weights(written(tmp_path, data))
+        open_weight_file(written(tmp_path, data))
 
 
 def test_whole_models_and_programs_are_refused_by_what_they_are(tmp_path):
@@ -189,7 +189,7 @@ def test_whole_models_and_programs_are_refused_by_what_they_are(tmp_path):
             (torch_zip({}, {}, more=[("archive/code/model.py", b""), ("archive/constants.pkl", b"")]), "a TorchScript program"),
             (b"sys_info".ljust(257, b"\0") + b"ustar\0".ljust(300, b"\0"), "a tar archive")]:
         with pytest.raises(UserError, match=message):
-            open_weights(written(tmp_path, data))
+            open_weight_file(written(tmp_path, data))
 
 
 def test_damage_in_one_tensor_is_found_when_it_is_read(tmp_path):
@@ -197,7 +197,7 @@ def test_damage_in_one_tensor_is_found_when_it_is_read(tmp_path):
     data = bytearray(torch_zip(objects, {"0": TWO.tobytes(), "1": TWO[::-1].tobytes()}))
     data[data.index(TWO[::-1].tobytes())] ^= 1             # not among the bytes of `bad`, but in its storage
     path = written(tmp_path, data)
-    found = open_weights(path).tensors
+    found = open_weight_file(path).tensors
     assert found["good"].read().tolist() == [1.5, -2] and found["also"].read() == 1.5
     with pytest.raises(UserError) as error:
         found["bad"].read()
@@ -207,7 +207,7 @@ def test_damage_in_one_tensor_is_found_when_it_is_read(tmp_path):
 def test_damage_in_the_objects_is_found_at_once(tmp_path):
     data = torch_zip({"weight": tensor("0", (2,), (1,), 2)}, {"0": TWO.tobytes()})
     with pytest.raises(UserError, match="archive/data.pkl is not what its checksum says"):
-        open_weights(written(tmp_path, data.replace(b"weight", b"weighs")))
+        open_weight_file(written(tmp_path, data.replace(b"weight", b"weighs")))
 
 
 def test_a_file_saved_without_checksums_is_read_and_says_so(tmp_path):
@@ -216,16 +216,16 @@ def test_a_file_saved_without_checksums_is_read_and_says_so(tmp_path):
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():
             data = data.replace(info.CRC.to_bytes(4, "little"), b"\0\0\0\0")
-    found = open_weights(written(tmp_path, data))
+    found = open_weight_file(written(tmp_path, data))
     assert found.tensors["w"].read().tolist() == [1.5, -2] and "saved without checksums" in found.notes[0]
 
 
 def test_packed_parts_are_refused(tmp_path):
     data = torch_zip(NEW, {"0": TWO.tobytes()}, method=zipfile.ZIP_DEFLATED)
     with pytest.raises(UserError, match="packed parts, which PyTorch does not write"):
-        open_weights(written(tmp_path, data))
+        open_weight_file(written(tmp_path, data))
 
 
 def test_a_plain_pickle_cannot_refer_to_storages(tmp_path):
     with pytest.raises(UserError, match="refers to objects outside the file"):
-        open_weights(written(tmp_path, pickled(NEW)))
+        open_weight_file(written(tmp_path, pickled(NEW)))

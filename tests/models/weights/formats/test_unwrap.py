@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from models.weights.formats import open_weights
+from models.weights.formats import open_weight_file
 from runtime.errors import UserError
 
 A, B, C = (np.full((2, 3), value, "f4") for value in (1, 2, 3))
@@ -15,7 +15,7 @@ def opened(tmp_path):
     def open_object(value, **kwargs):
         path = tmp_path / "weights.pkl"
         path.write_bytes(pickle.dumps(value, 4))
-        return open_weights(path, **kwargs)
+        return open_weight_file(path, **kwargs)
     return open_object
 
 

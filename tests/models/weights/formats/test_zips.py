@@ -5,14 +5,14 @@ import zipfile
 import pytest
 
 from models.weights.formats import zips
-from models.weights.formats.source import Refused, Source
+from models.weights.formats.source import ByteSource, Refused
 from tests.fixtures.handmade import zipped
 
 
 def opened(tmp_path, data):
     path = tmp_path / "file.zip"
     path.write_bytes(data)
-    return zips.members(Source(path))
+    return zips.members(ByteSource(path))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
