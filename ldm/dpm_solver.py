@@ -11,7 +11,7 @@ from runtime.backend import jt
 
 # A step more than so many times as long as the one before it is of first order. On a grid uniform in t that is the step to
 # t = 0, at which the authors' own code stops extrapolating too when steps are few. For a mixture of Gaussians like that of
-# tests/test_convergence.py, 8 to 128 steps uniform in t, 2 is the best of 1.5, 2, 3 and no limit; without one the end is
+# tests/ldm/test_convergence.py, 8 to 128 steps uniform in t, 2 is the best of 1.5, 2, 3 and no limit; without one the end is
 # 1.7 to 7 times as far off.
 STRETCH = 2.0
 

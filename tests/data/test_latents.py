@@ -167,7 +167,7 @@ def test_a_killed_process_loses_only_what_was_not_recorded_yet(train):
         import os, sys
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         import data.latents
-        from tests.test_latents import Encoder, build
+        from tests.data.test_latents import Encoder, build
         from pathlib import Path
         data.latents.FLUSH_SECONDS = 0
         class Killed(Encoder):
