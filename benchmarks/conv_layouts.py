@@ -11,7 +11,7 @@ import json
 import numpy as np
 
 from benchmarks.measure import seconds
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from models.kernels.cudnn_conv import cudnn_conv
 from runtime.backend import DEVICE, jt, nn
 from runtime.errors import RunError, run_script
@@ -38,7 +38,7 @@ def main(argv):
 def measure(inputs, outputs, height, width, k, batch, dtype, repeats):
     """One row."""
     rng = np.random.default_rng(0)
-    draw = lambda *shape: cast(jt.array(rng.standard_normal(shape, dtype=np.float32)), dtype)
+    draw = lambda *shape: to(jt.array(rng.standard_normal(shape, dtype=np.float32)), dtype)
     x, w = draw(batch, inputs, height, width), draw(outputs, inputs, k, k)
     x_last, w_last = x.transpose(LAST), w.transpose(LAST)
     jt.sync([x, w, x_last, w_last])
@@ -48,8 +48,8 @@ def measure(inputs, outputs, height, width, k, batch, dtype, repeats):
             "turned": lambda: cudnn_conv(x.transpose(LAST), w_last, 1, pad, last=True).transpose(FIRST)}
     with jt.no_grad():
         taken = {f"{name}_ms": 1000 * seconds(lambda: [way()], repeats, warmup=2, calls=10) for name, way in ways.items()}
-        exact = cast(ways["first"](), "float32").numpy()
-        found = cast(ways["turned"](), "float32").numpy()
+        exact = to_float32(ways["first"]()).numpy()
+        found = to_float32(ways["turned"]()).numpy()
     gflop = 2 * batch * inputs * outputs * k * k * height * width / 1e9
     return {"inputs": inputs, "outputs": outputs, "height": height, "width": width, "kernel": k, "batch": batch, "dtype": dtype,
             **taken, "tflops_first": gflop / taken["first_ms"], "tflops_last": gflop / taken["last_ms"],

@@ -58,14 +58,14 @@ def main():
                 times[name].append(seconds(lambda: [way(z, 500, labels)], repeats=1, warmup=0))
         peaks.append(conv_gflops())
     taken = {name: statistics.median(values) for name, values in times.items()}
-    kept = sum(BYTES[precision] * int(np.prod(var.shape)) for var in prepared.masks.maps.values())
+    kept = sum(BYTES[precision] * int(np.prod(var.shape)) for var in prepared.kept_maps)
     print(json.dumps({
         "device": DEVICE, "precision": precision, "batch": args.batch,
         "plain_seconds": taken["plain"], "seconds": taken["ours"], "ratio": taken["ours"] / taken["plain"],
         "max_difference": float(np.abs(outputs["ours"] - outputs["plain"]).max()),
         "plain_gflop": gflop["plain"], "gflop": gflop["ours"], "gflop_ratio": gflop["ours"] / gflop["plain"],
         "plain_gflops": gflop["plain"] / taken["plain"], "gflops": gflop["ours"] / taken["ours"], "conv_gflops": max(peaks),
-        "cold_seconds": cold, "kept_gb": kept / 1e9, "kept_layers": len(prepared.masks.maps),
+        "cold_seconds": cold, "kept_gb": kept / 1e9, "kept_layers": len(prepared.kept_maps),
         "layers": len(prepared.layers), "peak_mb": peak_mb()}))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.measure import conv_gflops, copy_gb_per_second, product_gflops, seconds
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
 from models.kernels.attention import attention
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
 from models.kernels.nearest_code import nearest_code
 from models.kernels.norm_branches import norm_branches
@@ -76,7 +76,7 @@ def measure(case, dtype, repeats, calls):
     found = {}
     for impl in ("kernel", "reference"):
         # Rows and weights of a channel stay float32, as in the networks.
-        variables = [cast(jt.array(array), dtype if array.ndim > 2 else "float32") for array in arrays]
+        variables = [to(jt.array(array), dtype if array.ndim > 2 else "float32") for array in arrays]
         jt.sync(variables)
         outputs = lambda: listed(case.call(impl, *variables))
         with jt.no_grad():
@@ -86,7 +86,7 @@ def measure(case, dtype, repeats, calls):
                 return None
         both = None
         if case.gradient:
-            total = lambda: cast(outputs()[0], "float32").sum()
+            total = lambda: to_float32(outputs()[0]).sum()
             both = seconds(lambda: jt.grad(total(), variables), repeats, warmup=2, calls=calls)
         found[impl] = forward, both
     return found

@@ -124,7 +124,7 @@ def measure(config, autoencoder, model, repeats):
 
     def once_per_mask():
         prepared.prepare(jt.array(labels))
-        return list(prepared.masks.maps.values())
+        return prepared.kept_maps
 
     with jt.no_grad():
         step = lambda way, scale: seconds(lambda: [guided(way, scale)(z, 500, m)], repeats)

@@ -44,16 +44,7 @@ class Table(nn.Module):
         return self.weight[index]
 
 
-class InTwoParts(nn.Module):
-    """An encoder and a decoder."""
-
-    @property
-    def parts(self):
-        """Those that compute in the network's precision; the quantisation between them is float32's."""
-        return [self.encoder, self.decoder]
-
-
-class VQAutoencoder(InTwoParts):
+class VQAutoencoder(nn.Module):
     """Encoder E and decoder D of the paper, with a codebook before D."""
 
     def __init__(self, config):
@@ -81,7 +72,7 @@ class VQAutoencoder(InTwoParts):
         return self.decoder(self.post_quant_conv(straight)), z, quantised
 
 
-class KLAutoencoder(InTwoParts):
+class KLAutoencoder(nn.Module):
     """Encoder and decoder with a normal distribution between them, of which the mean is taken."""
 
     def __init__(self, config):

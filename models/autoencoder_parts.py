@@ -1,9 +1,7 @@
 """Encoder and decoder of VQGAN and of latent diffusion's KL autoencoder (Esser et al. 2021; Rombach et al. 2022)."""
-from models.blocks import add, same, up
 from models.kernels.attention import attention
-from models.kernels.casting import cast
 from models.kernels.conv import conv2d
-from models.layers import GROUPS, Conv, GroupNorm, NumberedModules
+from models.layers import GROUPS, Conv, GroupNorm, NumberedModules, add, same, up
 from runtime.backend import jt, nn
 
 EPS = 1e-6  # of these networks' group normalisations
@@ -117,19 +115,13 @@ class Encoder(nn.Module):
         self.down = NumberedModules(levels)
         self.mid = Middle(width, groups)
         self.norm_out, self.conv_out = GroupNorm(width, EPS, groups), Conv(width, outputs)
-        self._precision = "float32"                                         # models/precision.py
-
-    @property
-    def edges(self):
-        """The first and the last convolution, which are float32's in any precision."""
-        return self.conv_in, self.conv_out
 
     def execute(self, x):
         """x (B, 3, H, W) -> (B, outputs, H/f, W/f)."""
-        h = cast(self.conv_in(x), self._precision)
+        h = self.conv_in(x)
         for level in self.down:
             h = level(h)
-        return self.conv_out(cast(self.norm_out(self.mid(h)), "float32"))
+        return self.conv_out(self.norm_out(self.mid(h)))
 
 
 class Decoder(nn.Module):
@@ -146,16 +138,10 @@ class Decoder(nn.Module):
             width = mult * channels
         self.up = NumberedModules(levels)  # the coarsest first, numbered by level
         self.norm_out, self.conv_out = GroupNorm(width, EPS, groups), Conv(width, 3)
-        self._precision = "float32"                                         # models/precision.py
-
-    @property
-    def edges(self):
-        """The first and the last convolution, which are float32's in any precision."""
-        return self.conv_in, self.conv_out
 
     def execute(self, z):
         """z (B, z, H/f, W/f) -> (B, 3, H, W)."""
-        h = self.mid(cast(self.conv_in(z), self._precision))
+        h = self.mid(self.conv_in(z))
         for level in self.up:
             h = level(h)
-        return self.conv_out(cast(self.norm_out(h), "float32"))
+        return self.conv_out(self.norm_out(h))

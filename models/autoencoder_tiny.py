@@ -3,8 +3,7 @@
 Made to imitate the autoencoders of large latent diffusion models at a hundredth of the cost. Tensors are named as in the
 author's files, whose layers are numbered, with `encoder.` and `decoder.` before the numbers.
 """
-from models.blocks import up
-from models.layers import Conv, GroupNorm, NumberedModules
+from models.layers import Conv, GroupNorm, NumberedModules, up
 from runtime.backend import jt, nn
 
 PATH_GROUPS = 4  # of the normalisation in a block's global path
@@ -61,11 +60,6 @@ class TinyAutoencoder(nn.Module):
         for level in reversed(range(1, levels)):
             layers += [*(Block(c, coarse(level)) for _ in range(blocks)), up, Conv(c, c, bias=False)]
         self.decoder = Half(dict(enumerate([*layers, Block(c, False), Conv(c, 3)])))
-
-    @property
-    def parts(self):
-        """Those that compute in the network's precision: none, float32 costs it next to nothing."""
-        return []
 
     def encode(self, x):
         """x (B, 3, H, W) in [-1, 1] -> z (B, D, H/f, W/f)."""

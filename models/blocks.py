@@ -1,47 +1,17 @@
 """The blocks of the SDM U-Net: residual block with and without SPADE, attention (Dhariwal and Nichol 2021; Wang et al.
 2022, "Semantic Image Synthesis via Diffusion Models")."""
 from models.kernels.attention import attention
-from models.kernels.casting import cast, wide
-from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules
+from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, add, same, up
 from models.spade import SPADE
 from runtime.backend import nn
 
 
-def down(x):
-    """2 x 2 mean, (B, C, H, W) -> (B, C, H/2, W/2)."""
-    b, c, h, w = x.shape
-    return cast(wide(x).reshape(b, c, h // 2, 2, w // 2, 2).sum(5).sum(3) * 0.25, x.dtype)
-
-
-def up(x):
-    """Nearest neighbour, (B, C, H, W) -> (B, C, 2H, 2W)."""
-    b, c, h, w = x.shape
-    return x.reshape(b, c, h, 1, w, 1).broadcast([b, c, h, 2, w, 2]).reshape(b, c, 2 * h, 2 * w)
-
-
-def same(x):
-    """No resampling."""
-    return x
-
-
-def add(x, h):
-    """x + h, both of one type: the end of every residual branch."""
-    return cast(wide(x) + wide(h), x.dtype)
-
-
-class Times:
-    """The timestep as residual blocks take it: emb (1 or B, D) after SiLU."""
-
-    def __init__(self, emb):
-        self.emb = emb
-
-    def scale_shift(self, layer, batch):
-        """A block's (B, C) scale and shift, from its linear layer."""
-        both = layer(self.emb)                                              # (1 or B, 2C)
-        if both.shape[0] != batch:
-            both = both.broadcast([batch, both.shape[1]])
-        channels = both.shape[1] // 2
-        return both[:, :channels], both[:, channels:]
+def scale_and_shift(both, batch):
+    """What a block's linear layer makes of the timestep, (1 or B, 2C) -> scale and shift, each (B, C)."""
+    if both.shape[0] != batch:
+        both = both.expand(batch, both.shape[1])
+    channels = both.shape[1] // 2
+    return both[:, :channels], both[:, channels:]
 
 
 class ResBlock(nn.Module):
@@ -55,10 +25,11 @@ class ResBlock(nn.Module):
         self.out_layers = NumberedModules({0: GroupNorm(outputs, groups=groups), 3: Conv(outputs, outputs)})
         self.skip_connection = Conv(inputs, outputs, 1) if inputs != outputs else same
 
-    def execute(self, x, times):
-        """x (B, Cin, H, W), times: Times -> (B, Cout, H', W')."""
+    def execute(self, x, emb):
+        """x (B, Cin, H, W), emb (1 or B, D) of the timestep, after SiLU -> (B, Cout, H', W')."""
         h = self.in_layers[2](self._resample(self.in_layers[0](x)))
-        h = self.out_layers[0](h, *times.scale_shift(self.emb_layers[1], h.shape[0]))
+        scale, shift = scale_and_shift(self.emb_layers[1](emb), x.shape[0])
+        h = self.out_layers[0](h, scale, shift)
         return add(self.skip_connection(self._resample(x)), self.out_layers[3](h))
 
 
@@ -80,10 +51,11 @@ class SDMResBlock(nn.Module):
         """Whether the block doubles the size, between its two norms."""
         return self._resample is up
 
-    def execute(self, x, times, masks):
-        """x (B, Cin, H, W), times: Times, masks: SegmentationMaps -> (B, Cout, H', W')."""
-        h = self.in_layers[1](self._resample(masks.normalise(self.in_norm, x)))
-        h = masks.normalise(self.out_norm, h, *times.scale_shift(self.emb_layers[1], h.shape[0]))
+    def execute(self, x, emb, segmentation):
+        """x (B, Cin, H, W), emb as in ResBlock, segmentation: SegmentationMaps -> (B, Cout, H', W')."""
+        h = self.in_layers[1](self._resample(self.in_norm(x, segmentation)))
+        scale, shift = scale_and_shift(self.emb_layers[1](emb), x.shape[0])
+        h = self.out_norm(h, segmentation, scale, shift)
         return add(self.skip_connection(self._resample(x)), self.out_layers[2](h))
 
 

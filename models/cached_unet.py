@@ -9,13 +9,14 @@ and matrix products; benchmarks/guided_step.py counts them again):
     ours                                                                   799.3     0.579 of it
 
 Without a mask gamma and beta are constant but for a one-pixel border, nine values a channel: they are found on a picture of
-3 x 3. The timestep's projections are kept too. Both branches go through the decoder as one batch. Nothing is approximated.
+3 x 3. Both branches go through the decoder as one batch. Nothing is approximated.
 """
-from models.blocks import SDMResBlock, Times
-from models.kernels.casting import cast
+import copy
+
+from models.blocks import SDMResBlock
 from models.kernels.norm_branches import norm_branches
-from models.spade import SegmentationMaps
-from runtime.backend import jt
+from models.spade import SPADE, SegmentationMaps
+from runtime.backend import jt, nn
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -29,10 +30,10 @@ class CachedUNet:
     """
 
     def __init__(self, unet, cache_gb=4.0):
-        self.unet, self.budget = unet, int(cache_gb * 1e9)
-        self.layers = spade_layers(unet)
-        self.times, self.empty = {}, {}
-        self.labels, self.masks = None, None
+        self.budget = int(cache_gb * 1e9)
+        self.layers = [(CachedSPADE(spade), factor) for spade, factor in spade_layers(unet)]
+        self.unet = replaced(unet, {id(cached.spade): cached for cached, _ in self.layers})
+        self.labels, self.segmentation = None, None
 
     def __call__(self, z, t, labels):
         """z (B, C, h, w), t a number, labels (B, h, w) -> (B, C or 2C, h, w), with the masks."""
@@ -53,73 +54,76 @@ class CachedUNet:
         with jt.no_grad():
             if labels is not self.labels:
                 self.prepare(labels)
-            if float(t) not in self.times:
-                self.times[float(t)] = CachedTimes(self.unet.embed(t))
-            times = self.times[float(t)]
-            skips = self.unet.encode(z, times)
+            emb = self.unet.embed(t)
+            skips = self.unet.encode(z, emb)
             if branches == 2:
                 skips = [jt.concat([skip, skip], dim=0) for skip in skips]
-            return self.unet.decode(skips[-1], skips, times, self.masks)
+            return self.unet.decode(skips, emb, self.segmentation)
 
     def prepare(self, labels):
         """Makes what depends on the masks; the model's calls do so by themselves."""
-        self.labels, self.masks = labels, None                      # the old maps go before the new ones come
-        self.masks = CachedSpadeMaps(labels, self.unet.classes, self.unet.precision, self.kept_layers(labels.shape), self.empty)
+        self.labels, self.segmentation = labels, SegmentationMaps(labels, self.unet.classes)
+        for layer, _ in self.layers:
+            layer.kept = None                                       # the old maps go before the new ones come
+        for layer, height in self.kept_layers(labels.shape):
+            layer.keep(self.segmentation.at(height))
 
     def kept_layers(self, shape):
-        """[(SPADE layer, its height)] that fit the budget for labels of this shape, those that save most per byte first."""
-        kept, free = [], self.budget
+        """[(CachedSPADE, its height)] that fit the budget for labels of this shape, those that save most per byte first."""
+        chosen, free = [], self.budget
         # A layer's arithmetic is 9 pixels (29 + 2 C) 128 a map, its bytes 8 C pixels: narrow ones save the most for a byte.
-        for spade, factor in sorted(self.layers, key=lambda item: item[0].channels):
-            size = BYTES[self.unet.precision] * 2 * spade.channels * shape[0] * (shape[1] // factor) * (shape[2] // factor)
+        for layer, factor in sorted(self.layers, key=lambda item: item[0].spade.channels):
+            size = layer.value_bytes * 2 * layer.spade.channels * shape[0] * (shape[1] // factor) * (shape[2] // factor)
             if size <= free:
-                kept.append((spade, shape[1] // factor))
+                chosen.append((layer, shape[1] // factor))
                 free -= size
-        return kept
+        return chosen
+
+    @property
+    def kept_maps(self):
+        """The gamma and beta that are kept, Vars (B, 2C, H, W)."""
+        return [layer.kept for layer, _ in self.layers if layer.kept is not None]
 
 
-class CachedTimes(Times):
-    """A timestep whose scales and shifts are computed once for every block."""
+class CachedSPADE:
+    """A SPADE layer that may keep its maps, and that takes rows without a mask after those of the masks."""
 
-    def __init__(self, emb):
-        super().__init__(emb)
-        self.kept = {}
+    def __init__(self, spade):
+        self.spade, self.kept, self.empty = spade, None, {}
 
-    def scale_shift(self, layer, batch):
-        """A block's (B, C) scale and shift."""
-        key = id(layer), batch
-        if key not in self.kept:
-            self.kept[key] = super().scale_shift(layer, batch)
-            jt.sync(list(self.kept[key]))
-        return self.kept[key]
+    def __call__(self, h, segmentation, scale=None, shift=None):
+        """h (B or 2B, C, H, W), rows from B on without a mask, segmentation: SegmentationMaps -> like h, after SiLU."""
+        maps = self.spade.maps(segmentation.at(h.shape[2])) if self.kept is None else self.kept
+        return norm_branches(h, maps, self.without_mask(h.shape[2:]), self.spade.groups, scale=scale, shift=shift)
 
+    def keep(self, mask):
+        """Makes the maps of a mask, one-hot (B, K, H, W), and keeps them."""
+        self.kept = self.spade.maps(mask)
+        self.kept.sync()                                            # layer by layer: their hidden layers need memory
 
-class CachedSpadeMaps(SegmentationMaps):
-    """SegmentationMaps with the gamma and beta that SPADE layers make of them: those of `kept` made once, the others at every
-    call."""
-
-    def __init__(self, labels, classes, dtype, kept, empty):
-        super().__init__(labels, classes, dtype)
-        self.maps, self.empty = {}, empty
-        for spade, height in kept:
-            self.maps[id(spade)] = spade.maps(self.at(height))
-            self.maps[id(spade)].sync()                             # one after the other: their hidden layers need memory
-
-    def normalise(self, spade, h, scale=None, shift=None):
-        """h (B or 2B, C, H, W), rows from B on without a mask -> like h, through a SPADE layer."""
-        maps = self.maps.get(id(spade))
-        if maps is None:
-            maps = spade.maps(self.at(h.shape[2]))
-        return norm_branches(h, maps, self.without_mask(spade, h.shape[2:]), spade.groups, scale=scale, shift=shift)
-
-    def without_mask(self, spade, size):
-        """A layer's gamma and beta where there is no mask, (2C, min(H, 3), min(W, 3)): made once for all masks."""
+    def without_mask(self, size):
+        """Gamma and beta where there is no mask, (2C, min(H, 3), min(W, 3)): made once for all masks."""
         small = tuple(min(n, 3) for n in size)
-        key = id(spade), small
-        if key not in self.empty:
-            self.empty[key] = spade.maps(cast(jt.zeros((1, self.classes, *small)), self.dtype))[0]
-            self.empty[key].sync()
-        return self.empty[key]
+        if small not in self.empty:
+            self.empty[small] = self.spade.maps(jt.zeros((1, self.spade.classes, *small)))[0]
+            self.empty[small].sync()
+        return self.empty[small]
+
+    @property
+    def value_bytes(self):
+        """Bytes of a number of gamma or beta."""
+        return BYTES[self.spade.mlp_gamma.output_dtype]
+
+
+def replaced(module, layers):
+    """The module with `layers`, {id of a SPADE layer: what takes its place}; it shares all other layers and their weights."""
+    twin = copy.copy(module)
+    for name, child in vars(module).items():
+        if id(child) in layers:
+            setattr(twin, name, layers[id(child)])
+        elif isinstance(child, nn.Module) and any(isinstance(layer, SPADE) for layer in child.modules()):
+            setattr(twin, name, replaced(child, layers))
+    return twin
 
 
 def spade_layers(unet):

@@ -1,7 +1,10 @@
-"""Convolution, linear layer, group normalisation and named slots: the layers that both networks are made of."""
+"""Convolution, linear layer, group normalisation and what lies between them: the layers that all networks are made of.
+
+A layer answers in the numbers of its input. A convolution may change them: models/precision.py sets which.
+"""
 import numpy as np
 
-from models.kernels.casting import cast, wide
+from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
 from runtime.backend import jt, nn
@@ -10,10 +13,12 @@ GROUPS = 32  # of group normalisation in the published networks, which have at l
 
 
 class Conv(nn.Module):
-    """Convolution, kernel 1 or 3, (B, Cin, H, W) -> (B, Cout, H', W').
+    """Convolution, kernel 1 or 3, (B, Cin, H, W) -> (B, Cout, H', W'). models/precision.py sets the numbers that it computes
+    with and those of its output; float32 until then.
 
     `ndim` 1 stores the weight as Conv1d does, (Cout, Cin, 1): published attention blocks have it so.
     """
+    compute_dtype = output_dtype = "float32"
 
     def __init__(self, inputs, outputs, kernel=3, stride=1, padding=None, ndim=2, bias=True):
         super().__init__()
@@ -27,11 +32,11 @@ class Conv(nn.Module):
 
     def execute(self, x):
         """x (B, Cin, H, W) -> (B, Cout, H', W')."""
-        kernel, stride, padding = self._geometry
-        weight = self.weight
+        _, stride, padding = self._geometry
+        weight, bias = self.weight, self.bias if self._no_bias is None else self._no_bias
         if len(weight.shape) == 3:
             weight = weight.reshape(*weight.shape, 1)
-        return conv2d(x, weight, self.bias if self._no_bias is None else self._no_bias, stride, padding)
+        return to(conv2d(to(x, self.compute_dtype), weight, bias, stride, padding), self.output_dtype)
 
 
 class Linear(nn.Module):
@@ -83,12 +88,34 @@ class NumberedModules(nn.Module):
 
 def relu(x):
     """max(x, 0), element by element."""
-    return cast(nn.relu(wide(x)), x.dtype)
+    return to(nn.relu(to_float32(x)), x.dtype)
 
 
 def silu(x):
     """x * sigmoid(x), element by element."""
     return x * jt.sigmoid(x)
+
+
+def add(x, h):
+    """x + h, both of one type: the end of every residual branch."""
+    return to(to_float32(x) + to_float32(h), x.dtype)
+
+
+def same(x):
+    """No resampling."""
+    return x
+
+
+def down(x):
+    """2 x 2 mean, (B, C, H, W) -> (B, C, H/2, W/2)."""
+    b, c, h, w = x.shape
+    return to(to_float32(x).reshape(b, c, h // 2, 2, w // 2, 2).sum(5).sum(3) * 0.25, x.dtype)
+
+
+def up(x):
+    """Nearest neighbour, (B, C, H, W) -> (B, C, 2H, 2W)."""
+    b, c, h, w = x.shape
+    return x.reshape(b, c, h, 1, w, 1).broadcast([b, c, h, 2, w, 2]).reshape(b, c, 2 * h, 2 * w)
 
 
 def parameters_of(model):

@@ -9,7 +9,8 @@ A GPU has tensor cores for 16 bits. Some CPUs multiply bfloat16 (AVX512_BF16), w
 use: 1.8 times as fast as float32 at full size. Otherwise 16 bits are imitated on a CPU, every array rounded as a GPU would
 round it and computed with in float32: slower than float32, and there to see what a precision costs.
 """
-from models.kernels.casting import cast
+from models.autoencoder_tiny import TinyAutoencoder
+from models.kernels.casting import to
 from models.layers import Conv
 from runtime.backend import jt
 from runtime.processor import multiplies_bfloat16
@@ -35,21 +36,29 @@ def imitated(precision, training=False):
 
 
 def compute_in(model, precision, store=False):
-    """Makes a network compute in one of PRECISIONS: its `parts` do, each a module with a `_precision` and `edges`,
-    its first and last convolutions. store: for weights that no longer change, which then lie in memory as such numbers too:
-    half the memory, and no cast at every call."""
-    for part in model.parts:
-        part._precision = precision
-        if store and precision != "float32":
-            narrow(part, precision)
+    """Makes a network compute in one of PRECISIONS between its first and its last convolution. store: for weights that no
+    longer change, which then lie in memory as such numbers too: half the memory, and no conversion at every call."""
+    for part in parts(model):
+        first, *inner, _ = [layer for layer in part.modules() if isinstance(layer, Conv)]     # as they were constructed
+        first.output_dtype = precision
+        for layer in inner:
+            layer.compute_dtype = layer.output_dtype = precision
+            if store:
+                store_in(layer, precision)
 
 
-def narrow(part, precision):
-    """Stores the weights of a part's convolutions as numbers of a type, but for those of its edges."""
-    spared = {id(layer) for layer in part.edges}
+def parts(model):
+    """What has a first and a last convolution: a U-Net, or each half of an autoencoder, the quantisation between them being
+    float32's. Of the tiny autoencoders nothing: float32 costs them next to nothing."""
+    if isinstance(model, TinyAutoencoder):
+        return []
+    return [model.encoder, model.decoder] if hasattr(model, "encoder") else [model]
+
+
+def store_in(layer, precision):
+    """Keeps a layer's weights as numbers of a type."""
     with jt.no_grad():
-        for layer in part.modules():
-            if isinstance(layer, Conv) and id(layer) not in spared:
-                for var in layer.parameters():
-                    var.update(cast(var, precision).stop_grad())
-                    var.sync()
+        for var in layer.parameters():
+            if str(var.dtype) != precision:
+                var.update(to(var, precision).stop_grad())
+                var.sync()

@@ -1,6 +1,5 @@
 """SPADE, spatially adaptive normalisation (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive
 Normalization"), on group normalisation as in the SDM U-Net."""
-from models.kernels.casting import cast
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
 from models.layers import GROUPS, Conv, NumberedModules, relu
@@ -12,27 +11,27 @@ class SPADE(nn.Module):
 
     def __init__(self, channels, classes, hidden, groups=GROUPS):
         super().__init__()
-        self._groups, self._channels = groups, channels
+        self._groups, self._channels, self._classes = groups, channels, classes
         self.mlp_shared = NumberedModules({0: Conv(classes, hidden)})
         self.mlp_gamma = Conv(hidden, channels)
         self.mlp_beta = Conv(hidden, channels)
 
-    def execute(self, h, seg, scale=None, shift=None):
-        """h (B, C, H, W), seg one-hot (B, K, H, W), scale and shift (B, C) of the timestep -> (B, C, H, W), after SiLU."""
-        gamma, beta = self.modulation(seg)
+    def execute(self, h, segmentation, scale=None, shift=None):
+        """h (B, C, H, W), segmentation: SegmentationMaps, scale and shift (B, C) of the timestep -> like h, after SiLU."""
+        gamma, beta = self.modulation(segmentation.at(h.shape[2]))
         # 1 + gamma, not the paper's gamma: the layer starts close to plain GroupNorm.
         return norm_modulate(h, gamma, beta, self._groups, 1e-5, scale, shift)
 
-    def modulation(self, seg):
-        """seg one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else: not on h, not on t."""
-        a = relu(self.mlp_shared[0](seg))                                # (B, 128, H, W)
+    def modulation(self, mask):
+        """mask one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else: not on h, not on t."""
+        a = relu(self.mlp_shared[0](mask))                               # (B, 128, H, W)
         return self.mlp_gamma(a), self.mlp_beta(a)
 
-    def maps(self, seg):
-        """seg one-hot (B, K, H, W) -> gamma and beta in one array (B, 2C, H, W), made by one convolution."""
+    def maps(self, mask):
+        """mask one-hot (B, K, H, W) -> gamma and beta in one array (B, 2C, H, W), made by one convolution."""
         layers = self.mlp_gamma, self.mlp_beta
         weight, bias = (jt.concat([getattr(layer, name) for layer in layers], dim=0) for name in ("weight", "bias"))
-        return conv2d(relu(self.mlp_shared[0](seg)), weight, bias, padding=1)
+        return conv2d(relu(self.mlp_shared[0](mask)), weight, bias, padding=1)
 
     @property
     def channels(self):
@@ -40,31 +39,32 @@ class SPADE(nn.Module):
         return self._channels
 
     @property
+    def classes(self):
+        """K, the classes of its masks."""
+        return self._classes
+
+    @property
     def groups(self):
         """Of its group normalisation."""
         return self._groups
 
 
-def one_hot(labels, classes, factor, dtype="float32"):
-    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor) of a type, by nearest: every factor-th pixel.
-    Where the label is -1 the vector is zero, which is the unconditional branch."""
+def one_hot(labels, classes, factor):
+    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor), by nearest: every factor-th pixel. Where the
+    label is -1 the vector is zero, which is the unconditional branch."""
     labels = labels[:, ::factor, ::factor] if factor > 1 else labels
     ids = jt.array(list(range(classes))).reshape(1, classes, 1, 1)
-    return cast((labels.unsqueeze(1) == ids).float32(), dtype)
+    return (labels.unsqueeze(1) == ids).float32()
 
 
 class SegmentationMaps:
-    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size, as numbers of h's type."""
+    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size."""
 
-    def __init__(self, labels, classes, dtype="float32"):
-        self.labels, self.classes, self.dtype, self.sizes = labels, classes, dtype, {}
+    def __init__(self, labels, classes):
+        self.labels, self.classes, self.sizes = labels, classes, {}
 
     def at(self, height):
         """The one-hot masks (B, K, H, W) at a block's height."""
         if height not in self.sizes:
-            self.sizes[height] = one_hot(self.labels, self.classes, self.labels.shape[1] // height, self.dtype)
+            self.sizes[height] = one_hot(self.labels, self.classes, self.labels.shape[1] // height)
         return self.sizes[height]
-
-    def normalise(self, spade, h, scale=None, shift=None):
-        """h (B, C, H, W) -> like h, through a SPADE layer."""
-        return spade(h, self.at(h.shape[2]), scale, shift)

@@ -3,10 +3,9 @@
 At the published size 501,540,358 parameters in 660 tensors, named as in guided-diffusion and SDM. The encoder
 (`input_blocks`) sees neither mask nor guidance; SPADE is in the middle block and in every decoder block.
 """
-from models.blocks import AttentionBlock, ResBlock, SDMResBlock, Times, down, same, up
+from models.blocks import AttentionBlock, ResBlock, SDMResBlock
 from models.embedding import timestep_embedding
-from models.kernels.casting import cast
-from models.layers import Conv, GroupNorm, Linear, NumberedModules, initialise, parameters_of, silu
+from models.layers import Conv, GroupNorm, Linear, NumberedModules, down, initialise, parameters_of, same, silu, up
 from models.spade import SegmentationMaps
 from runtime.backend import jt, nn
 
@@ -58,27 +57,11 @@ class UNet(nn.Module):
 
         outputs = config.latent_channels * (2 if config.learn_sigma else 1)
         self.out = NumberedModules({0: GroupNorm(width, groups=groups), 2: Conv(width, outputs)})
-        self._precision = "float32"                                         # models/precision.py
 
     @property
     def classes(self):
         """K, the classes of the masks."""
         return self._config.classes
-
-    @property
-    def parts(self):
-        """Those that compute in the network's precision."""
-        return [self]
-
-    @property
-    def edges(self):
-        """The first and the last convolution, which are float32's in any precision."""
-        return self.input_blocks[0][0], self.out[2]
-
-    @property
-    def precision(self):
-        """The numbers between the edges."""
-        return self._precision
 
     @property
     def coarsest(self):
@@ -88,25 +71,23 @@ class UNet(nn.Module):
     def execute(self, z, t, labels):
         """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids, -1 where
         there is no mask -> (B, C or 2C, H, W)."""
-        times, masks = Times(self.embed(t)), SegmentationMaps(labels, self.classes, self._precision)
-        skips = self.encode(z, times)
-        return self.decode(skips[-1], skips, times, masks)
+        emb = self.embed(t)
+        return self.decode(self.encode(z, emb), emb, SegmentationMaps(labels, self.classes))
 
-    def encode(self, z, times):
-        """The outputs of all input_blocks, the last one being h. They depend on neither mask nor guidance."""
-        first, *blocks = self.input_blocks
-        skips = [cast(self.run(first, z, times, None), self._precision)]
-        for block in blocks:
-            skips.append(self.run(block, skips[-1], times, None))
+    def encode(self, z, emb):
+        """z (B, C, H, W) -> the outputs of all input_blocks. They depend on neither mask nor guidance."""
+        h, skips = z, []
+        for block in self.input_blocks:
+            h = self.run(block, h, emb)
+            skips.append(h)
         return skips
 
-    def decode(self, h, skips, times, masks):
-        """h (B, C, H, W), skips: of the same rows -> (B, C or 2C, h, w)."""
-        skips = list(skips)
-        h = self.run(self.middle_block, h, times, masks)
-        for block in self.output_blocks:
-            h = self.run(block, jt.concat([h, skips.pop()], dim=1), times, masks)
-        return self.out[2](cast(self.out[0](h), "float32"))
+    def decode(self, skips, emb, segmentation):
+        """skips: what encode gives -> (B, C or 2C, H, W)."""
+        h = self.run(self.middle_block, skips[-1], emb, segmentation)
+        for block, skip in zip(self.output_blocks, reversed(skips)):
+            h = self.run(block, jt.concat([h, skip], dim=1), emb, segmentation)
+        return self.out[2](self.out[0](h))
 
     def embed(self, t):
         """The timestep's embedding after SiLU. One number gives one row, so that what a picture becomes does not depend
@@ -118,13 +99,13 @@ class UNet(nn.Module):
         return silu(emb)
 
     @staticmethod
-    def run(block, h, times, masks):
+    def run(block, h, emb, segmentation=None):
         """One numbered block: its layers in order, each given what it takes."""
         for layer in block:
             if isinstance(layer, SDMResBlock):
-                h = layer(h, times, masks)
+                h = layer(h, emb, segmentation)
             elif isinstance(layer, ResBlock):
-                h = layer(h, times)
+                h = layer(h, emb)
             else:
                 h = layer(h)
         return h

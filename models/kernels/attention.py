@@ -11,7 +11,7 @@ benchmarks/kernels.py measures both on a CPU. On a GPU the kernel takes heads of
 """
 import math
 
-from models.kernels.casting import cast, stored, wide
+from models.kernels.casting import kernel_dtype, to, to_float32
 from models.kernels.launch import choose, code, gpu, include
 from runtime.backend import jt, nn
 
@@ -27,24 +27,24 @@ def attention(qkv, heads, impl="auto"):
     if len(qkv.shape) != 3 or qkv.shape[1] % (3 * heads):
         raise ValueError(f"attention: expected qkv (B, heads * 3 * D, L) with {heads} heads, got {tuple(qkv.shape)}")
     if choose(impl, cuda=qkv.shape[1] // (3 * heads) in WIDTHS):
-        return cast(Attention(heads)(cast(qkv, stored(qkv))), qkv.dtype)
+        return to(Attention(heads)(to(qkv, kernel_dtype(qkv))), qkv.dtype)
     return attention_reference(qkv, heads)
 
 
 def attention_reference(qkv, heads, block=1024):
     """The right answer in plain Jittor; `block`: queries at a time. The softmax is float32's whatever the products are."""
-    dtype, qkv = qkv.dtype, cast(qkv, stored(qkv))
+    dtype, qkv = qkv.dtype, to(qkv, kernel_dtype(qkv))
     batch, channels, length = qkv.shape
     width = channels // (3 * heads)
     q, k, v = (part.reshape(batch * heads, width, length)
                for part in qkv.reshape(batch * heads, 3, width, length).split(1, dim=1))
-    q = cast(wide(q.transpose(0, 2, 1)) / math.sqrt(width), q.dtype)                # (B h, L, D)
+    q = to(to_float32(q.transpose(0, 2, 1)) / math.sqrt(width), q.dtype)            # (B h, L, D)
     out = []
     for start in range(0, length, block):
-        p = nn.softmax(cast(nn.bmm(q[:, start:start + block], k), "float32"), dim=-1)    # (B h, block, L)
-        out.append(nn.bmm(v, cast(p, v.dtype).transpose(0, 2, 1)))                  # (B h, D, block)
+        p = nn.softmax(to_float32(nn.bmm(q[:, start:start + block], k)), dim=-1)         # (B h, block, L)
+        out.append(nn.bmm(v, to(p, v.dtype).transpose(0, 2, 1)))                    # (B h, D, block)
     out = jt.concat(out, dim=2) if len(out) > 1 else out[0]
-    return cast(out.reshape(batch, heads * width, length), dtype)
+    return to(out.reshape(batch, heads * width, length), dtype)
 
 
 class Attention(jt.Function):
@@ -70,7 +70,7 @@ class Attention(jt.Function):
         saved, self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
         qkv = saved[0]
         return code([qkv.shape, [qkv.shape[0] * self.heads, qkv.shape[2]]], [qkv.dtype, "float32"],
-                    [cast(d_out, qkv.dtype), *saved], HEADER,
+                    [to(d_out, qkv.dtype), *saved], HEADER,
                     cpu="iidm::attention_grad_cpu(iidm_attention(in1, data), in1_p, in0_p, out0_p);",
                     cuda="iidm::attention_grad_cuda(iidm_attention(in1, data), in1_p, in2_p, in3_p, in0_p, out1_p, out0_p);",
                     data={"heads": self.heads})[0]

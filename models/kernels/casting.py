@@ -7,7 +7,7 @@ from models.kernels.launch import code, gpu, include
 from runtime.backend import jt
 
 
-def cast(array, dtype):
+def to(array, dtype):
     """array as numbers of a type, the nearest there are: itself where it has them. Differentiable."""
     if str(array.dtype) == str(dtype):
         return array
@@ -16,20 +16,20 @@ def cast(array, dtype):
     return array.cast(str(dtype))
 
 
-def stored(array):
-    """The type in which a kernel reads and writes an array like this: on a CPU always float32, to which it is widened."""
+def kernel_dtype(array):
+    """The type in which a kernel reads and writes an array like this: on a CPU always float32."""
     return str(array.dtype) if gpu() else "float32"
 
 
-def native(array):
+def inference_dtype(array):
     """The same for a kernel without gradient that on a CPU reads and writes bfloat16 too."""
     return str(array.dtype) if gpu() or str(array.dtype) == "bfloat16" else "float32"
 
 
-def wide(array):
+def to_float32(array):
     """The array as float32, for Jittor's own arithmetic, to be cast back afterwards: it is one operator with both casts, while
     of 16-bit numbers some operators do not compile and others round in between."""
-    return cast(array, "float32")
+    return to(array, "float32")
 
 
 class Cast(jt.Function):

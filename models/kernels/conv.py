@@ -8,7 +8,7 @@ both. Numbers of 16 bits go to cudnn_conv.py on a GPU; on a CPU they are compute
 processor multiplies it (AVX512_BF16) and no gradient is wanted: twice as fast as float32, and the same numbers but for the
 order of sums.
 """
-from models.kernels.casting import cast, stored, wide
+from models.kernels.casting import kernel_dtype, to, to_float32
 from models.kernels.cudnn_conv import cudnn_conv
 from models.kernels.launch import choose, code, gpu, include
 from runtime.backend import jt, nn
@@ -31,15 +31,15 @@ def conv2d(x, weight, bias, stride=1, padding=0, impl="auto"):
     if impl == "kernel" and not same_size:
         raise ValueError(f"conv2d: impl is 'kernel' with stride {stride}, kernel {k} and padding {padding}, expected stride 1, "
                          "an odd kernel and padding of half of it")
-    dtype, weight, bias = x.dtype, cast(weight, x.dtype), cast(bias, x.dtype)
+    dtype, weight, bias = x.dtype, to(weight, x.dtype), to(bias, x.dtype)
     if gpu() and str(dtype) != "float32" and choose(impl, cuda=True):
-        return cast(wide(cudnn_conv(x, weight, stride, padding)) + wide(bias).reshape(1, -1, 1, 1), dtype)
+        return to(to_float32(cudnn_conv(x, weight, stride, padding)) + to_float32(bias).reshape(1, -1, 1, 1), dtype)
     if str(dtype) == "bfloat16" and multiplies_bfloat16() and jt.flags.no_grad and choose(impl):
         return conv_bf16(x, weight, bias, stride, padding, same_size and (k == 1 or x.shape[2] * x.shape[3] <= SMALL))
-    x, weight, bias = (cast(array, stored(array)) for array in (x, weight, bias))
+    x, weight, bias = (to(array, kernel_dtype(array)) for array in (x, weight, bias))
     if choose(impl) and same_size and (impl == "kernel" or k == 1 or x.shape[2] * x.shape[3] <= SMALL):
-        return cast(Product()(x, weight, bias), dtype)
-    return cast(conv2d_reference(x, weight, bias, stride, padding), dtype)
+        return to(Product()(x, weight, bias), dtype)
+    return to(conv2d_reference(x, weight, bias, stride, padding), dtype)
 
 
 def conv2d_reference(x, weight, bias, stride=1, padding=0):
@@ -67,7 +67,7 @@ def conv_bf16(x, weight, bias, stride, padding, product):
     """x (B, Cin, H, W), weight (Cout, Cin, k, k), bias (Cout,), bfloat16 -> (B, Cout, H', W') by the kernels in conv_bf16.cuh.
     product: as a matrix product, for stride 1 and padding k // 2. No gradient."""
     size = [(n + 2 * padding - weight.shape[2]) // stride + 1 for n in x.shape[2:]]
-    y, = code([[x.shape[0], weight.shape[0], *size]], [x.dtype], [x, weight, cast(bias, "float32")], HEADER_BF16,
+    y, = code([[x.shape[0], weight.shape[0], *size]], [x.dtype], [x, weight, to_float32(bias)], HEADER_BF16,
               cpu="iidm::conv_bf16_cpu({iidm_conv(in0, in1), int64_t(data[\"stride\"]), int64_t(data[\"padding\"])}, "
                   "data[\"product\"] > 0, iidm::numbers(in0_p), iidm::numbers(in1_p), in2_p, iidm::numbers(out0_p));",
               cuda=None, data={"stride": stride, "padding": padding, "product": int(product)})

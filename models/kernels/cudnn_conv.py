@@ -5,7 +5,7 @@ not have, and takes the fastest algorithm of a shape for float32 to be that for 
 is no CPU version: on a CPU 16-bit convolutions are computed in float32 (conv.py). Compiled against cuDNN 9 and tested on a
 stand-in for it (tests/stand_in), not yet run on a GPU. benchmarks/conv_layouts.py measures the layouts there.
 """
-from models.kernels.casting import cast
+from models.kernels.casting import to
 from models.kernels.launch import code, gpu, include
 from runtime.backend import jt
 
@@ -42,7 +42,7 @@ class CudnnConv(jt.Function):
     def grad(self, dy):
         """dL/dy -> dL/dx, dL/dweight."""
         (x, weight), self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
-        dy = cast(dy, x.dtype)
+        dy = to(dy, x.dtype)
         return (self.run("cudnn_conv_dx", x.shape, [weight, dy], "out0, in0"),
                 self.run("cudnn_conv_dw", weight.shape, [x, dy], "in0, out0"))
 

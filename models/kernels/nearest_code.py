@@ -4,7 +4,7 @@ The plain way stores an (N, K) table of distances, 403 MB for one 512x384 image 
 running minimum per row. benchmarks/kernels.py measures both on a CPU. The CUDA version, for codes of up to 8 numbers, is
 compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.casting import cast
+from models.kernels.casting import to_float32
 from models.kernels.launch import choose, code, include
 from runtime.backend import jt
 
@@ -17,7 +17,7 @@ def nearest_code(z, codebook, impl="auto"):
         raise ValueError(f"nearest_code: expected z (N, D) and codebook (K, D), "
                          f"got {tuple(z.shape)} and {tuple(codebook.shape)}")
     run = nearest_code_kernel if choose(impl, cuda=z.shape[1] <= WIDEST) else nearest_code_reference
-    return run(cast(z, "float32"), cast(codebook, "float32"))
+    return run(to_float32(z), to_float32(codebook))
 
 
 def nearest_code_reference(z, codebook, chunk=1024):

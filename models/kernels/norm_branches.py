@@ -7,7 +7,7 @@ after them the same pictures without. Why a kernel: the branch without a mask ne
 size that would be read from memory at every step; and no array is put together of the two. benchmarks/guided_step.py
 measures what it is for. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.casting import cast, native
+from models.kernels.casting import inference_dtype, to, to_float32
 from models.kernels.launch import choose, code, include, or_null
 from models.kernels.norm_modulate import chunks, norm_modulate_reference
 from runtime.backend import jt
@@ -38,21 +38,21 @@ def norm_branches(x, maps, empty, groups, eps=1e-5, scale=None, shift=None, impl
 
 def norm_branches_kernel(x, maps, empty, groups, eps=1e-5, scale=None, shift=None):
     """The same by the kernel in norm_branches.cuh; maps are read as numbers of x's type, scale and shift as float32."""
-    arrays = [cast(array, native(x)) for array in (x, maps, empty)]
-    arrays += [cast(row, "float32") for row in (scale, shift) if row is not None]
+    arrays = [to(array, inference_dtype(x)) for array in (x, maps, empty)]
+    arrays += [to_float32(row) for row in (scale, shift) if row is not None]
     rows = ", ".join(or_null(scale is not None, f"in{i}_p") for i in (3, 4))
     arguments = f"iidm_branches(in0, in1, data), in0_p, in1_p, in2_p, {rows}"
     cpu = f"iidm_branches(in0, in1, data), {', '.join(f'iidm::numbers(in{i}_p)' for i in range(3))}, {rows}"
-    y, _ = code([x.shape, [x.shape[0] * groups, chunks(x, groups), 2]], [native(x), "float32"], arrays, HEADER,
+    y, _ = code([x.shape, [x.shape[0] * groups, chunks(x, groups), 2]], [inference_dtype(x), "float32"], arrays, HEADER,
                 cpu=f"iidm::norm_branches_cpu({cpu}, iidm::numbers(out0_p));",
                 cuda=f"iidm::norm_branches_cuda({arguments}, out1_p, out0_p);", data={"groups": groups, "eps": eps})
-    return cast(y, x.dtype)
+    return to(y, x.dtype)
 
 
 def norm_branches_reference(x, maps, empty, groups, eps=1e-5, scale=None, shift=None):
     """The right answer: the maps of no mask in full, beside the others."""
     batch, channels, height, width = x.shape
-    maps, empty = cast(maps, "float32"), cast(empty, "float32")
+    maps, empty = to_float32(maps), to_float32(empty)
     if batch > maps.shape[0]:
         rows, columns = ([small_index(i, n) for i in range(n)] for n in (height, width))
         full = empty[:, rows][:, :, columns].unsqueeze(0)                               # (1, 2C, H, W)

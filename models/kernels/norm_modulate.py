@@ -7,7 +7,7 @@ operators the chain reads and writes the whole tensor about six times. Here it i
 the second-level cache between the passes) and written once; the backward pass recomputes what it needs from x.
 benchmarks/kernels.py measures both on a CPU. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
-from models.kernels.casting import cast, native, stored
+from models.kernels.casting import inference_dtype, kernel_dtype, to, to_float32
 from models.kernels.launch import choose, code, include, or_null
 from runtime.backend import jt
 
@@ -38,16 +38,16 @@ def norm_modulate(x, gamma, beta, groups, eps, scale=None, shift=None, act=True,
 def norm_modulate_kernel(x, gamma, beta, groups, eps, scale=None, shift=None, act=True):
     """The same by the kernels in norm_modulate.cuh. Maps are read as numbers of x's type, weights and rows as float32."""
     settings = {"maps": int(len(gamma.shape) == 4), "act": int(act), "groups": groups, "eps": eps}
-    kind = native(x) if jt.flags.no_grad else stored(x)         # on a CPU the gradient's kernel is float32's
+    kind = inference_dtype(x) if jt.flags.no_grad else kernel_dtype(x)  # on a CPU the gradient's kernel is float32's
     modulation = kind if settings["maps"] else "float32"
-    rows = [cast(row, "float32") for row in (scale, shift) if row is not None]
-    arrays = [cast(x, kind), cast(gamma, modulation), cast(beta, modulation), *rows]
-    return cast(NormModulate(settings)(*arrays), x.dtype)
+    rows = [to_float32(row) for row in (scale, shift) if row is not None]
+    arrays = [to(x, kind), to(gamma, modulation), to(beta, modulation), *rows]
+    return to(NormModulate(settings)(*arrays), x.dtype)
 
 
 def norm_modulate_reference(x, gamma, beta, groups, eps, scale=None, shift=None, act=True):
     """The right answer in plain Jittor; statistics in two passes, sums of row sums."""
-    dtype, (x, gamma, beta) = x.dtype, (cast(array, "float32") for array in (x, gamma, beta))
+    dtype, (x, gamma, beta) = x.dtype, (to_float32(array) for array in (x, gamma, beta))
     batch, channels, height, width = x.shape
     h = x.reshape(batch, groups, channels // groups, height * width)
     h = h - mean(h)
@@ -57,9 +57,9 @@ def norm_modulate_reference(x, gamma, beta, groups, eps, scale=None, shift=None,
     else:
         h = h * gamma.reshape(1, channels, 1, 1) + beta.reshape(1, channels, 1, 1)
     if scale is not None:
-        scale, shift = (cast(row, "float32").reshape(batch, channels, 1, 1) for row in (scale, shift))
+        scale, shift = (to_float32(row).reshape(batch, channels, 1, 1) for row in (scale, shift))
         h = h * (1 + scale) + shift
-    return cast(h * jt.sigmoid(h) if act else h, dtype)
+    return to(h * jt.sigmoid(h) if act else h, dtype)
 
 
 def mean(h):
@@ -102,7 +102,7 @@ class NormModulate(jt.Function):
         dx, dgamma, dbeta, dscale, dshift, _ = code(
             [x.shape, modulation, modulation, rows, rows, sums],
             [x.dtype, gamma.dtype, gamma.dtype, "float32", "float32", "float32"],
-            [*arrays, cast(dy, x.dtype), stats], HEADER,
+            [*arrays, to(dy, x.dtype), stats], HEADER,
             cpu=f"iidm::norm_modulate_grad_cpu({SETTINGS}, in{n}_p, in0_p, in1_p, in2_p, {timestep(arrays)}, in{n + 1}_p, "
                 "out0_p, out1_p, out2_p, out3_p, out4_p);",
             cuda=f"iidm::norm_modulate_grad_cuda({SETTINGS}, {self.modulation()}, in0_p, {timestep(arrays)}, in{n + 1}_p, "

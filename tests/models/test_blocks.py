@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from models.blocks import AttentionBlock, ResBlock, SDMResBlock, Times, down, same, up
-from models.layers import Linear, parameters_of
+from models.blocks import AttentionBlock, ResBlock, SDMResBlock, scale_and_shift
+from models.layers import Linear, down, parameters_of, same, up
 from models.spade import SegmentationMaps, one_hot
 from runtime.backend import jt
 from tests.helpers import on_cpu, with_drawn_weights
@@ -32,21 +32,14 @@ def zero(layer):
         var.update(jt.zeros(var.shape))
 
 
-def test_down_is_the_mean_of_2x2_pixels_and_up_repeats_each(rng):
-    x = rng.standard_normal((2, 3, 8, 12), dtype=np.float32)
-    smaller = sum(x[:, :, i::2, j::2].astype(np.float64) for i in (0, 1) for j in (0, 1)) / 4
-    np.testing.assert_allclose(down(jt.array(x)).numpy(), smaller, atol=1e-6)
-    np.testing.assert_array_equal(up(jt.array(x)).numpy(), x.repeat(2, 2).repeat(2, 3))
-
-
 @on_cpu
 def test_the_first_half_of_the_timesteps_layer_scales_and_one_row_serves_the_batch(rng):
     layer = with_drawn_weights(Linear(EMB, 2 * 32))
     emb = jt.array(rng.standard_normal((1, EMB), dtype=np.float32))
-    scale, shift = Times(emb).scale_shift(layer, 3)
-    both = layer(emb).numpy()
-    np.testing.assert_array_equal(scale.numpy(), both[:, :32].repeat(3, 0))
-    np.testing.assert_array_equal(shift.numpy(), both[:, 32:].repeat(3, 0))
+    both = layer(emb)
+    scale, shift = scale_and_shift(both, 3)
+    np.testing.assert_array_equal(scale.numpy(), both.numpy()[:, :32].repeat(3, 0))
+    np.testing.assert_array_equal(shift.numpy(), both.numpy()[:, 32:].repeat(3, 0))
 
 
 @pytest.mark.parametrize("resample, size", [(same, (8, 12)), (down, (4, 6)), (up, (16, 24))])
@@ -54,10 +47,10 @@ def test_the_first_half_of_the_timesteps_layer_scales_and_one_row_serves_the_bat
 @pytest.mark.parametrize("kind", [ResBlock, SDMResBlock])
 @on_cpu
 def test_a_residual_block_without_its_branch_resamples_its_input(rng, kind, outputs, resample, size):
-    x, emb, masks = arrays(rng)
+    x, emb, segmentation = arrays(rng)
     spade = kind is SDMResBlock
     block = with_drawn_weights(kind(32, outputs, EMB, *((29, 8) if spade else ()), resample=resample))
-    run = lambda: block(x, Times(emb), *((masks,) if spade else ())).numpy()
+    run = lambda: block(x, emb, *((segmentation,) if spade else ())).numpy()
     whole = run()
     assert whole.shape == (2, outputs, *size)
     zero(block.out_layers[2 if spade else 3])
@@ -69,10 +62,10 @@ def test_a_residual_block_without_its_branch_resamples_its_input(rng, kind, outp
 @pytest.mark.parametrize("kind", [ResBlock, SDMResBlock])
 @on_cpu
 def test_the_gradient_reaches_every_weight_the_input_and_the_timestep(rng, kind):
-    x, emb, masks = arrays(rng)
+    x, emb, segmentation = arrays(rng)
     spade = kind is SDMResBlock
     block = with_drawn_weights(kind(32, 64, EMB, *((29, 8) if spade else ())))
-    y = block(x, Times(emb), *((masks,) if spade else ()))
+    y = block(x, emb, *((segmentation,) if spade else ()))
     named = {**parameters_of(block), "x": x, "emb": emb}
     for name, gradient in zip(named, jt.grad((y * y).sum(), list(named.values()))):
         assert np.abs(gradient.numpy()).max() > 1e-3, name

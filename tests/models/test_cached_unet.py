@@ -3,6 +3,7 @@ import pytest
 
 from ldm.guidance import guided
 from models.cached_unet import CachedUNet, spade_layers
+from models.layers import parameters_of
 from models.spade import SPADE
 from runtime.backend import jt
 from tests.helpers import latents_and_labels, on_cpu, tiny_unet
@@ -44,13 +45,30 @@ def test_other_masks_are_noticed_and_a_row_does_not_depend_on_the_others(inputs)
 
 
 @on_cpu
+def test_the_network_that_is_wrapped_stays_as_it_is_and_shares_its_weights(inputs):
+    z, labels = inputs
+    model = tiny_unet()
+    with jt.no_grad():
+        before = model(z, 640, labels).numpy()
+        prepared = CachedUNet(model)
+        prepared.guided(z, 640, labels, 2.0).sync()
+        np.testing.assert_array_equal(model(z, 640, labels).numpy(), before)
+        assert all(isinstance(spade, SPADE) for spade, _ in spade_layers(model))
+        for var in parameters_of(model).values():
+            var.update(0.5 * var)
+        after = model(z, 640, labels).numpy()
+        assert np.abs(after - before).max() > 1e-2
+        np.testing.assert_allclose(CachedUNet(model)(z, 640, labels).numpy(), after, atol=2e-5)
+
+
+@on_cpu
 def test_masks_are_convolved_once_and_the_encoder_runs_once_a_step(inputs, monkeypatch):
     z, labels = inputs
     made, ran = [], []
     maps, encode = SPADE.maps, type(tiny_unet()).encode
-    monkeypatch.setattr(SPADE, "maps", lambda self, seg: made.append(tuple(seg.shape)) or maps(self, seg))
+    monkeypatch.setattr(SPADE, "maps", lambda self, mask: made.append(tuple(mask.shape)) or maps(self, mask))
     model = tiny_unet()
-    monkeypatch.setattr(type(model), "encode", lambda self, z, times: ran.append(z.shape[0]) or encode(self, z, times))
+    monkeypatch.setattr(type(model), "encode", lambda self, z, emb: ran.append(z.shape[0]) or encode(self, z, emb))
     prepared = CachedUNet(model)
     for t in (640, 20, 640):
         prepared.guided(z, t, labels, 2.0).sync()
@@ -71,11 +89,10 @@ def test_the_bound_holds_and_the_narrow_layers_are_kept_first(inputs):
     for budget in (0, min(sizes.values()) - 1, sum(sizes.values()) // 2, sum(sizes.values())):
         prepared = CachedUNet(model, budget / 1e9)
         prepared.prepare(labels)
-        kept = prepared.masks.maps
-        held = sum(4 * int(np.prod(var.shape)) for var in kept.values())
-        assert held == sum(sizes[layer] for layer in kept) <= budget
-        widths = {id(spade): spade.channels for spade, _ in layers}
-        if kept and len(kept) < len(layers):
-            left = [layer for layer in widths if layer not in kept]
-            assert min(widths[layer] for layer in kept) <= min(widths[layer] for layer in left)
+        kept = [layer.spade for layer, _ in prepared.layers if layer.kept is not None]
+        left = [layer.spade for layer, _ in prepared.layers if layer.kept is None]
+        held = sum(4 * int(np.prod(var.shape)) for var in prepared.kept_maps)
+        assert held == sum(sizes[id(spade)] for spade in kept) <= budget
+        if kept and left:
+            assert min(spade.channels for spade in kept) <= min(spade.channels for spade in left)
     assert len(kept) == len(layers)

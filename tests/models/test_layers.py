@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, initialise, parameters_of
+from models.kernels.casting import to, to_float32
+from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, add, down, initialise, parameters_of, relu, up
 from runtime.backend import jt, nn
 from tests.helpers import convolve, normalise, on_cpu, silu, with_drawn_weights
 
@@ -30,6 +31,38 @@ def test_a_conv1d_weight_does_what_a_1x1_convolution_does_and_comes_after_its_bi
 
 
 @on_cpu
+def test_a_convolution_computes_with_one_type_and_answers_in_another(rng):
+    conv, _, _ = drawn_layer(Conv(5, 4))
+    x = jt.array(rng.standard_normal((2, 5, 7, 11), dtype=np.float32))
+    exact = conv(x).numpy()
+    conv.output_dtype = "float16"
+    assert str(conv(x).dtype) == "float16"
+    np.testing.assert_array_equal(conv(x).numpy(), exact.astype(np.float16))         # computed with as before
+    conv.compute_dtype, conv.output_dtype = "float16", "float32"
+    assert str(conv(x).dtype) == "float32" and str(conv.weight.dtype) == "float32"
+    error = np.abs(conv(x).numpy() - exact).max()
+    assert 1e-4 < error < 3e-2, error
+
+
+def test_down_is_the_mean_of_2x2_pixels_and_up_repeats_each(rng):
+    x = rng.standard_normal((2, 3, 8, 12), dtype=np.float32)
+    smaller = sum(x[:, :, i::2, j::2].astype(np.float64) for i in (0, 1) for j in (0, 1)) / 4
+    np.testing.assert_allclose(down(jt.array(x)).numpy(), smaller, atol=1e-6)
+    np.testing.assert_array_equal(up(jt.array(x)).numpy(), x.repeat(2, 2).repeat(2, 3))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@on_cpu
+def test_what_lies_between_layers_keeps_the_type_and_computes_in_float32(rng, dtype):
+    x, h = (to(jt.array(rng.standard_normal((2, 3, 8, 12), dtype=np.float32)), dtype) for _ in range(2))
+    for function, given in ((relu, [x]), (add, [x, h]), (down, [x]), (up, [x])):
+        found = function(*given)
+        assert str(found.dtype) == dtype, function.__name__
+        exact = to(function(*(to_float32(array) for array in given)), dtype)
+        np.testing.assert_array_equal(to_float32(found).numpy(), to_float32(exact).numpy(), err_msg=function.__name__)
+
+
+@on_cpu
 def test_a_linear_layer_is_a_matrix_product(rng):
     linear, weight, bias = drawn_layer(Linear(5, 7))
     x = rng.standard_normal((3, 5), dtype=np.float32)
@@ -48,7 +81,7 @@ def test_group_norm_normalises_32_groups_then_weighs_shifts_and_activates(rng, e
     np.testing.assert_allclose(norm(jt.array(x), jt.array(scale), jt.array(shift)).numpy(), silu(moved), atol=2e-5)
 
 
-def test_slots_keep_their_numbers_and_their_order():
+def test_numbered_modules_keep_their_numbers_and_their_order():
     slots = NumberedModules({2: Linear(1, 2), 0: Linear(1, 3)})
     assert [layer.weight.shape[0] for layer in slots] == [2, 3] and slots[0].weight.shape[0] == 3
     assert set(parameters_of(slots)) == {"2.weight", "2.bias", "0.weight", "0.bias"}

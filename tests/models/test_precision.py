@@ -67,13 +67,13 @@ def test_between_the_edges_every_activation_has_the_type(inputs, dtype, monkeypa
 @on_cpu
 def test_weights_stored_in_16_bits_give_the_same_numbers_but_for_the_edges(inputs, dtype):
     z, labels = inputs
-    cast, stored = tiny_unet(), tiny_unet()
-    compute_in(cast, dtype)
+    converted, stored = tiny_unet(), tiny_unet()
+    compute_in(converted, dtype)
     compute_in(stored, dtype, store=True)
     with jt.no_grad():
-        np.testing.assert_array_equal(stored(z, 500, labels).numpy(), cast(z, 500, labels).numpy())
-    assert dtypes(cast) == {"float32": len(parameters_of(cast))}
-    for layer in stored.edges:
+        np.testing.assert_array_equal(stored(z, 500, labels).numpy(), converted(z, 500, labels).numpy())
+    assert dtypes(converted) == {"float32": len(parameters_of(converted))}
+    for layer in (stored.input_blocks[0][0], stored.out[2]):
         assert str(layer.weight.dtype) == "float32"
     assert dtypes(stored)[dtype] > 40 and str(stored.time_embed[0].weight.dtype) == "float32"
 
@@ -90,11 +90,10 @@ def test_guidance_prepared_in_16_bits_is_that_of_two_forwards_and_keeps_half_the
         expected = guided(model, 3.5)(z, 640, labels).numpy()
         prepared = CachedUNet(model, 4.0)
         found = guided(prepared, 3.5)(z, 640, labels)
-    assert str(found.dtype) == "float32" and {str(var.dtype) for var in prepared.masks.maps.values()} == {dtype}
+    assert str(found.dtype) == "float32" and {str(var.dtype) for var in prepared.kept_maps} == {dtype}
     assert rms(found.numpy() - expected) / expected.std() < 6 * COSTS[dtype]      # guidance multiplies by up to 2 s - 1
-    layers = [spade for spade, _ in prepared.layers]
-    budget = sum(4 * int(np.prod(var.shape)) for var in whole.masks.maps.values()) / 2 / 1e9
-    assert len(CachedUNet(model, budget).kept_layers(labels.shape)) == len(layers)
+    budget = sum(4 * int(np.prod(var.shape)) for var in whole.kept_maps) / 2 / 1e9
+    assert len(CachedUNet(model, budget).kept_layers(labels.shape)) == len(prepared.layers)
 
 
 @pytest.mark.parametrize("dtype", COSTS)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.layers import GROUPS, parameters_of
-from models.spade import SPADE, one_hot
+from models.spade import SPADE, SegmentationMaps, one_hot
 from runtime.backend import jt
 from tests.helpers import convolve, normalise, on_cpu, silu, with_drawn_weights
 
@@ -14,9 +14,14 @@ def spade():
     return with_drawn_weights(SPADE(CHANNELS, CLASSES, HIDDEN))
 
 
-def seg_of(labels):
+def segmentation_of(labels):
+    """SegmentationMaps of labels (B, H, W), an array."""
+    return SegmentationMaps(jt.array(labels.astype(np.int32)), CLASSES)
+
+
+def mask_of(labels):
     """The one-hot mask of labels (B, H, W), an array."""
-    return one_hot(jt.array(labels.astype(np.int32)), CLASSES, 1)
+    return segmentation_of(labels).at(labels.shape[1])
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
@@ -48,7 +53,7 @@ def test_spade_follows_eq_1_of_its_paper_then_the_timestep_then_silu(rng, timest
     if timestep:
         v = v * (1 + scale[..., None, None]) + shift[..., None, None]
     given = [jt.array(scale), jt.array(shift)] if timestep else []
-    np.testing.assert_allclose(layer(jt.array(h), seg_of(labels), *given).numpy(), silu(v), atol=2e-5)
+    np.testing.assert_allclose(layer(jt.array(h), segmentation_of(labels), *given).numpy(), silu(v), atol=2e-5)
 
 
 @on_cpu
@@ -56,7 +61,7 @@ def test_a_class_modulates_its_interior_evenly_and_classes_differ():
     layer = spade()
     inside = {}
     for label in (-1, 0, 7):
-        gamma, beta = (m.numpy()[..., 2:-2, 2:-2] for m in layer.modulation(seg_of(np.full((1, 8, 12), label))))
+        gamma, beta = (m.numpy()[..., 2:-2, 2:-2] for m in layer.modulation(mask_of(np.full((1, 8, 12), label))))
         for m in (gamma, beta):
             np.testing.assert_allclose(m, np.broadcast_to(m[..., :1, :1], m.shape), atol=1e-6)
         inside[label] = np.concatenate([gamma, beta])[..., 0, 0]
@@ -70,7 +75,7 @@ def test_a_pixel_of_the_mask_reaches_two_pixels_and_no_further():
     labels = np.full((1, 8, 12), 3)
     changed = labels.copy()
     changed[0, 4, 6] = 21
-    for one, other in zip(layer.modulation(seg_of(labels)), layer.modulation(seg_of(changed))):
+    for one, other in zip(layer.modulation(mask_of(labels)), layer.modulation(mask_of(changed))):
         rows, columns = np.nonzero(np.abs(one.numpy() - other.numpy()).max((0, 1)))
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 6, 4, 8)
 
@@ -80,6 +85,6 @@ def test_the_gradient_reaches_every_weight_and_what_is_normalised(rng):
     layer = spade()
     h = jt.array(rng.standard_normal((2, CHANNELS, 8, 12), dtype=np.float32))
     weights = parameters_of(layer)
-    y = layer(h, seg_of(rng.integers(-1, CLASSES, (2, 8, 12))))
+    y = layer(h, segmentation_of(rng.integers(-1, CLASSES, (2, 8, 12))))
     for name, gradient in zip([*weights, "h"], jt.grad((y * y).sum(), [*weights.values(), h])):
         assert np.abs(gradient.numpy()).max() > 1e-3, name

@@ -4,7 +4,7 @@ import pytest
 
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
 from models.kernels.cudnn_conv import cudnn_conv
 from models.layers import parameters_of
@@ -99,9 +99,9 @@ def test_cudnns_convolution_and_its_gradients_are_those_of_the_cpu(rng, dtype, l
         exact = [one.numpy() for one in (y, *jt.grad((y * jt.array(arrays[2])).sum(), [exact_x, exact_w]))]
     turned = lambda array: np.ascontiguousarray(array.transpose(order)) if last else array
     with jt.flag_scope(use_cuda=1):
-        x, w, weight = (cast(jt.array(turned(array)), dtype) for array in arrays)
+        x, w, weight = (to(jt.array(turned(array)), dtype) for array in arrays)
         y = cudnn_conv(x, w, 1, 1, last)
-        found = [cast(one, "float32").numpy() for one in (y, *jt.grad(cast(y * weight, "float32").sum(), [x, w]))]
+        found = [to_float32(one).numpy() for one in (y, *jt.grad(to_float32(y * weight).sum(), [x, w]))]
     for one, array in zip(found, exact):
         cost = TOLERANCE if dtype != "bfloat16" else 3 * TOLERANCE
         np.testing.assert_allclose(one, turned(array), rtol=0, atol=cost * np.abs(array).max())

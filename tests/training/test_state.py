@@ -8,7 +8,7 @@ from configs.schema import StageConfig
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from models.kernels.adamw_ema import adamw_ema
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from models.layers import parameters_of
 from models.unet import build_unet
 from models.weights.checkpoint import Header, write_checkpoint
@@ -130,7 +130,7 @@ class Overflowing(Regression):
 
     def losses(self, batch, step):
         x, y = map(jt.array, batch)
-        w = cast(cast(self.parameters["w"], "float16"), "float32")     # its gradient is rounded to float16
+        w = to_float32(to(self.parameters["w"], "float16"))     # its gradient is rounded to float16
         squared = ((jt.matmul(x, w) - y) ** 2).sum(1)
         return {"loss": squared * (1000.0 if step == 3 else 1.0)}
 

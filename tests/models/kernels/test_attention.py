@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.kernels.attention import attention, attention_reference
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from runtime.backend import jt
 from tests.helpers import on_cpu, slopes
 from tests.play import assert_close, on_played_gpu
@@ -22,16 +22,16 @@ def oracle(qkv, heads):
 
 def with_gradient(qkv, heads, impl, weight, dtype="float32"):
     """out and the gradient of (out * weight).sum(), as float32 arrays; qkv is given as numbers of a type."""
-    given = cast(jt.array(qkv), dtype)
+    given = to(jt.array(qkv), dtype)
     out = attention(given, heads, impl)
     assert str(out.dtype) == dtype
-    gradient = jt.grad((cast(out, "float32") * jt.array(weight)).sum(), given)
-    return cast(out, "float32").numpy(), cast(gradient, "float32").numpy()
+    gradient = jt.grad((to_float32(out) * jt.array(weight)).sum(), given)
+    return to_float32(out).numpy(), to_float32(gradient).numpy()
 
 
 def rounded(array, dtype):
     """A float32 array of numbers that a type holds exactly."""
-    return cast(cast(jt.array(array), dtype), "float32").numpy()
+    return to_float32(to(jt.array(array), dtype)).numpy()
 
 
 def draw(rng, batch, heads, width, length):

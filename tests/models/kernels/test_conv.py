@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from models.kernels.conv import SMALL, conv2d
 from runtime.backend import jt
 from runtime.processor import multiplies_bfloat16
@@ -36,17 +36,17 @@ def test_a_convolution_and_its_gradients_are_those_of_the_definition(impl, kerne
 @on_cpu
 def test_16_bit_numbers_are_computed_with_in_float32_and_float32_weights_are_rounded_to_them(impl, dtype, rng):
     x, weight, bias, direction = (jt.array(a.astype(np.float32)) for a in arrays(rng))
-    narrow = lambda array: cast(cast(array, dtype), "float32")
+    narrow = lambda array: to_float32(to(array, dtype))
     exact = [narrow(array) for array in (x, weight, bias)]
     y = conv2d(*exact, 1, 1, impl="reference")
     expected = [y, *jt.grad((y * narrow(direction)).sum(), exact)]
-    given = [cast(x, dtype), weight, bias]                      # master weights
+    given = [to(x, dtype), weight, bias]                      # master weights
     found = conv2d(*given, 1, 1, impl=impl)
     assert str(found.dtype) == dtype
-    found = [found, *jt.grad((cast(found, "float32") * narrow(direction)).sum(), given)]
+    found = [found, *jt.grad((to_float32(found) * narrow(direction)).sum(), given)]
     assert [str(one.dtype) for one in found[1:]] == [dtype, "float32", "float32"]
     for one, array in zip(found, expected):
-        assert_close(cast(one, "float32").numpy(), array.numpy(), dtype)
+        assert_close(to_float32(one).numpy(), array.numpy(), dtype)
 
 
 @pytest.mark.skipif(not multiplies_bfloat16(), reason="needs a processor with AVX512_BF16")
@@ -55,11 +55,11 @@ def test_16_bit_numbers_are_computed_with_in_float32_and_float32_weights_are_rou
 @on_cpu
 def test_bfloat16_multiplied_by_the_processor_is_the_same_and_no_sample_depends_on_its_batch(rng, kernel, stride, padding,
                                                                                              size):
-    x, weight, bias, _ = (cast(jt.array(a.astype(np.float32)), "bfloat16") for a in arrays(rng, 3, 37, 19, size, kernel))
-    exact = conv2d(*(cast(array, "float32") for array in (x, weight, bias)), stride, padding, impl="reference").numpy()
+    x, weight, bias, _ = (to(jt.array(a.astype(np.float32)), "bfloat16") for a in arrays(rng, 3, 37, 19, size, kernel))
+    exact = conv2d(*(to_float32(array) for array in (x, weight, bias)), stride, padding, impl="reference").numpy()
     with jt.no_grad():
-        found = cast(conv2d(x, weight, bias, stride, padding), "float32").numpy()
-        alone = cast(conv2d(x[1:2], weight, bias, stride, padding), "float32").numpy()
+        found = to_float32(conv2d(x, weight, bias, stride, padding)).numpy()
+        alone = to_float32(conv2d(x[1:2], weight, bias, stride, padding)).numpy()
     assert_close(found, exact, "bfloat16")
     np.testing.assert_array_equal(alone[0], found[1])
 

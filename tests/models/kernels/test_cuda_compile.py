@@ -10,7 +10,7 @@ import pytest
 from models.kernels import launch
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
 from models.kernels.attention import Attention
-from models.kernels.casting import cast
+from models.kernels.casting import to
 from models.kernels.cudnn_conv import CudnnConv
 from models.kernels.nearest_code import nearest_code
 from models.kernels.norm_branches import norm_branches
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc
 
 
 def zeros(*shape, dtype="float32"):
-    return cast(jt.array(np.zeros(shape, dtype=np.float32)), dtype)
+    return to(jt.array(np.zeros(shape, dtype=np.float32)), dtype)
 
 
 def norm(dtype):

@@ -3,7 +3,7 @@ takes what cuDNN takes and refuses what does not fit."""
 import numpy as np
 import pytest
 
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
 from models.kernels.cudnn_conv import cudnn_conv
 from runtime.backend import jt
@@ -16,16 +16,16 @@ LAST = (0, 2, 3, 1)
 def draw(rng, dtype, shape=(2, 3, 5, 7), outputs=4, kernel=3):
     """x, weight, bias as float32 arrays that a type holds exactly."""
     shapes = shape, (outputs, shape[1], kernel, kernel), (outputs,)
-    return [cast(cast(jt.array(rng.standard_normal(s, dtype=np.float32)), dtype), "float32").numpy() for s in shapes]
+    return [to_float32(to(jt.array(rng.standard_normal(s, dtype=np.float32)), dtype)).numpy() for s in shapes]
 
 
 def with_gradients(call, arrays, weight, dtype):
     """y and the gradients of (y * weight).sum(), float32 arrays; the arrays are given as numbers of a type."""
-    given = [cast(jt.array(array), dtype) for array in arrays]
+    given = [to(jt.array(array), dtype) for array in arrays]
     y = call(*given)
     assert str(y.dtype) == dtype
-    gradients = jt.grad((cast(y, "float32") * jt.array(weight)).sum(), given)
-    return [cast(one, "float32").numpy() for one in (y, *gradients)]
+    gradients = jt.grad((to_float32(y) * jt.array(weight)).sum(), given)
+    return [to_float32(one).numpy() for one in (y, *gradients)]
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -55,7 +55,7 @@ def test_on_a_gpu_16_bit_convolutions_go_there_and_float32_ones_do_not(rng, monk
     recorder = on_played_gpu(monkeypatch)
     exact = conv2d(jt.array(x), jt.array(w), jt.array(b), 1, 1, impl="reference").numpy()
     assert not recorder.sources
-    found = conv2d(cast(jt.array(x), dtype), jt.array(w), jt.array(b), 1, 1)
+    found = conv2d(to(jt.array(x), dtype), jt.array(w), jt.array(b), 1, 1)
     assert recorder.sources and str(found.dtype) == dtype
     last = 2.0 ** (-10 if dtype == "float16" else -7)        # rounded after the sums and, with Jittor's own cut, after the bias
     assert np.abs(found.cast("float32").numpy() - exact).max() <= 2 * last * np.abs(exact).max()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from models.kernels.norm_branches import norm_branches
 from runtime.backend import jt
 from tests.helpers import normalise, on_cpu, silu
@@ -41,7 +41,7 @@ def test_both_branches_follow_their_definition(rng, impl, timestep, rows, masks,
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @on_cpu
 def test_the_cuda_source_played_on_a_cpu_follows_the_definition(rng, monkeypatch, dtype):
-    rounded = lambda *shape: cast(cast(jt.array(rng.standard_normal(shape, dtype=np.float32)), dtype), "float32").numpy()
+    rounded = lambda *shape: to_float32(to(jt.array(rng.standard_normal(shape, dtype=np.float32)), dtype)).numpy()
     recorder = on_played_gpu(monkeypatch)
     for rows, masks, channels, groups, height, width in [*CASES, (2, 1, 4, 2, 72, 64)]:     # the last: two blocks a group
         wide = (rounded(rows, channels, height, width), rounded(masks, 2 * channels, height, width),
@@ -49,10 +49,10 @@ def test_the_cuda_source_played_on_a_cpu_follows_the_definition(rng, monkeypatch
         scale, shift = rng.standard_normal((2, rows, channels), dtype=np.float32)
         exact = expected(*wide, groups, scale, shift)
         for recorder.backwards in (False, True):
-            found = norm_branches(*(cast(jt.array(a), dtype) for a in wide), groups, scale=jt.array(scale),
+            found = norm_branches(*(to(jt.array(a), dtype) for a in wide), groups, scale=jt.array(scale),
                                   shift=jt.array(shift))
             assert str(found.dtype) == dtype
-            assert_close(cast(found, "float32").numpy(), exact, dtype)
+            assert_close(to_float32(found).numpy(), exact, dtype)
 
 
 def test_wrong_shapes_are_refused():

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from models.kernels.norm_modulate import norm_modulate
 from runtime.backend import jt
 from tests.helpers import normalise, on_cpu, silu, slopes
@@ -35,16 +35,16 @@ def oracle(groups, act, x, gamma, beta, scale=None, shift=None):
 
 def with_gradients(arrays, groups, act, impl, weight, dtype="float32"):
     """y and the gradients of (y * weight).sum(), as float32 arrays; x and maps are given as numbers of a type."""
-    given = {name: cast(jt.array(array), dtype if array.ndim == 4 else "float32") for name, array in arrays.items()}
+    given = {name: to(jt.array(array), dtype if array.ndim == 4 else "float32") for name, array in arrays.items()}
     y = norm_modulate(groups=groups, eps=EPS, act=act, impl=impl, **given)
     assert str(y.dtype) == dtype
-    gradients = jt.grad((cast(y, "float32") * jt.array(weight)).sum(), list(given.values()))
-    return cast(y, "float32").numpy(), {name: cast(g, "float32").numpy() for name, g in zip(given, gradients)}
+    gradients = jt.grad((to_float32(y) * jt.array(weight)).sum(), list(given.values()))
+    return to_float32(y).numpy(), {name: to_float32(g).numpy() for name, g in zip(given, gradients)}
 
 
 def rounded(array, dtype):
     """A float32 array of numbers that a type holds exactly."""
-    return cast(cast(jt.array(array), dtype), "float32").numpy()
+    return to_float32(to(jt.array(array), dtype)).numpy()
 
 
 # The reference is one chain of operators, compiled anew for each case: its two ends will do.
@@ -131,11 +131,11 @@ def test_without_gradient_bfloat16_is_read_and_written_as_it_is_to_the_same_numb
     shape = (2, 6, 37, 61)
     arrays, weight = draw(rng, shape, maps, True), rng.standard_normal(shape).astype(np.float32)
     expected, _ = with_gradients(arrays, 3, True, "kernel", weight, "bfloat16")
-    given = {name: cast(jt.array(array), "bfloat16" if array.ndim == 4 else "float32") for name, array in arrays.items()}
+    given = {name: to(jt.array(array), "bfloat16" if array.ndim == 4 else "float32") for name, array in arrays.items()}
     with jt.no_grad():
         found = norm_modulate(groups=3, eps=EPS, act=True, impl="kernel", **given)
     assert str(found.dtype) == "bfloat16"
-    assert_close(cast(found, "float32").numpy(), expected, "bfloat16")
+    assert_close(to_float32(found).numpy(), expected, "bfloat16")
 
 
 @pytest.mark.parametrize("maps, timestep", [(False, False), (False, True), (True, True)])
