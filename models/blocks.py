@@ -1,5 +1,5 @@
-"""The blocks of the SDM U-Net: residual block with and without SPADE, attention (Dhariwal and Nichol 2021; Wang et al.
-2022, "Semantic Image Synthesis via Diffusion Models")."""
+"""The blocks of the SDM U-Net: residual block with and without SPADE, attention (Dhariwal and Nichol 2021;
+Wang et al. 2022, "Semantic Image Synthesis via Diffusion Models")."""
 from models.kernels.attention import attention
 from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, add, same, up
 from models.spade import SPADE

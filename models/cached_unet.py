@@ -1,15 +1,15 @@
 """The U-Net for sampling: exact guidance at 58 % of the arithmetic of two whole forwards.
 
-What a guided step repeats without need, at the published size in GFLOP (2 x multiply-adds of convolutions, linear layers
-and matrix products; benchmarks/guided_step.py counts them again):
+What a guided step repeats without need, at the published size in GFLOP (2 x multiply-adds of convolutions, linear
+layers and matrix products; benchmarks/guided_step.py counts them again):
 
     plain: two forwards                                     2 x 689.85 = 1379.7
     the encoder sees neither mask nor guidance: once                    - 117.1
     gamma and beta depend on the mask alone: kept             2 x 231.7 = - 463.3
     ours                                                                   799.3     0.579 of it
 
-Without a mask gamma and beta are constant but for a one-pixel border, nine values a channel: they are found on a picture of
-3 x 3. Both branches go through the decoder as one batch. Nothing is approximated.
+Without a mask gamma and beta are constant but for a one-pixel border, nine values a channel: they are found on a
+picture of 3 x 3. Both branches go through the decoder as one batch. Nothing is approximated.
 """
 import copy
 
@@ -24,9 +24,11 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 class CachedUNet:
     """model(z, t, labels), model.guided(z, t, labels, scale) and model.branches(...) of a UNet whose weights stay.
 
-    labels: (B, H, W) ids. What depends on them is made at the first call with a new Var and kept for the next ones, which
-    have to pass the same Var. cache_gb: GB (10^9 bytes) of gamma and beta to keep at most; what does not fit, the layers
-    with the fewest GFLOP a byte, is computed again at every step.
+    It wraps the network: in a copy that shares all weights, a CachedSPADE stands for each SPADE layer.
+
+    labels: (B, H, W) ids. What depends on them is made at the first call with a new Var and kept for the next
+    ones, which have to pass the same Var. cache_gb: GB (10^9 bytes) of gamma and beta to keep at most; what does
+    not fit, the layers with the fewest GFLOP a byte, is computed again at every step.
     """
 
     def __init__(self, unet, cache_gb=4.0):
@@ -69,11 +71,11 @@ class CachedUNet:
             layer.keep(self.segmentation.at(height))
 
     def kept_layers(self, shape):
-        """[(CachedSPADE, its height)] that fit the budget for labels of this shape, those that save most per byte first."""
+        """[(CachedSPADE, its height)] that fit the budget for labels of this shape, the best per byte first."""
         chosen, free = [], self.budget
-        # A layer's arithmetic is 9 pixels (29 + 2 C) 128 a map, its bytes 8 C pixels: narrow ones save the most for a byte.
+        # A layer's arithmetic is 9 pixels (29 + 2 C) 128 a map, its bytes 8 C pixels: narrow ones save most a byte.
         for layer, factor in sorted(self.layers, key=lambda item: item[0].spade.channels):
-            size = layer.value_bytes * 2 * layer.spade.channels * shape[0] * (shape[1] // factor) * (shape[2] // factor)
+            size = layer.bytes_of(shape[0], shape[1] // factor, shape[2] // factor)
             if size <= free:
                 chosen.append((layer, shape[1] // factor))
                 free -= size
@@ -92,14 +94,15 @@ class CachedSPADE:
         self.spade, self.kept, self.empty = spade, None, {}
 
     def __call__(self, h, segmentation, scale=None, shift=None):
-        """h (B or 2B, C, H, W), rows from B on without a mask, segmentation: SegmentationMaps -> like h, after SiLU."""
+        """As SPADE, but for h (B or 2B, C, H, W), whose rows from B on are without a mask."""
         maps = self.spade.maps(segmentation.at(h.shape[2])) if self.kept is None else self.kept
-        return norm_branches(h, maps, self.without_mask(h.shape[2:]), self.spade.groups, scale=scale, shift=shift)
+        empty = self.without_mask(h.shape[2:])
+        return norm_branches(h, maps, empty, self.spade.groups, scale=scale, shift=shift)
 
     def keep(self, mask):
         """Makes the maps of a mask, one-hot (B, K, H, W), and keeps them."""
         self.kept = self.spade.maps(mask)
-        self.kept.sync()                                            # layer by layer: their hidden layers need memory
+        self.kept.sync()                                    # layer by layer: their hidden layers need memory
 
     def without_mask(self, size):
         """Gamma and beta where there is no mask, (2C, min(H, 3), min(W, 3)): made once for all masks."""
@@ -109,14 +112,13 @@ class CachedSPADE:
             self.empty[small].sync()
         return self.empty[small]
 
-    @property
-    def value_bytes(self):
-        """Bytes of a number of gamma or beta."""
-        return BYTES[self.spade.mlp_gamma.output_dtype]
+    def bytes_of(self, masks, height, width):
+        """What gamma and beta of so many masks take."""
+        return BYTES[self.spade.mlp_gamma.output_dtype] * 2 * self.spade.channels * masks * height * width
 
 
 def replaced(module, layers):
-    """The module with `layers`, {id of a SPADE layer: what takes its place}; it shares all other layers and their weights."""
+    """A copy of the module with `layers`, {id of a SPADE layer: what takes its place}; all else is shared."""
     twin = copy.copy(module)
     for name, child in vars(module).items():
         if id(child) in layers:

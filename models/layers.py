@@ -1,6 +1,6 @@
-"""Convolution, linear layer, group normalisation and what lies between them: the layers that all networks are made of.
+"""The layers that the networks are made of: convolution, linear layer, group normalisation and what lies between.
 
-A layer answers in the numbers of its input. A convolution may change them: models/precision.py sets which.
+A layer answers in numbers of its input's type. A convolution may change the type: models/precision.py sets it.
 """
 import numpy as np
 
@@ -13,8 +13,8 @@ GROUPS = 32  # of group normalisation in the published networks, which have at l
 
 
 class Conv(nn.Module):
-    """Convolution, kernel 1 or 3, (B, Cin, H, W) -> (B, Cout, H', W'). models/precision.py sets the numbers that it computes
-    with and those of its output; float32 until then.
+    """Convolution, kernel 1 or 3, (B, Cin, H, W) -> (B, Cout, H', W'). models/precision.py sets both types; they
+    are float32 until then.
 
     `ndim` 1 stores the weight as Conv1d does, (Cout, Cin, 1): published attention blocks have it so.
     """
@@ -67,7 +67,8 @@ class GroupNorm(nn.Module):
 
 
 class NumberedModules(nn.Module):
-    """Children under the numbers that published checkpoints give them: NumberedModules({0: norm, 2: conv})[2] is conv."""
+    """Children under the numbers that published checkpoints give them: NumberedModules({0: norm, 2: conv})[2] is
+    conv."""
 
     def __init__(self, children):
         super().__init__()
@@ -82,7 +83,7 @@ class NumberedModules(nn.Module):
         return (self[number] for number in self._numbers)
 
     def execute(self, *args):
-        """NumberedModules are containers; what their children compute, and in which order, is for their owner to say."""
+        """A container: what its children compute, and in which order, is for their owner to say."""
         raise TypeError("NumberedModules are not called")
 
 
@@ -124,9 +125,10 @@ def parameters_of(model):
 
 
 def initialise(model, seed, zero=()):
-    """Fills a model's weights: U(+-1/sqrt(fan_in)) for convolutions, linear layers and their biases (the default of both
-    PyTorch and Jittor), zero for the layers whose names are in `zero` (weights and biases), norms left at 1 and 0.
-    Every tensor has a generator of its own, keyed by the seed and its name, so that sizes elsewhere do not change it."""
+    """Fills a model's weights: U(+-1/sqrt(fan_in)) for convolutions, linear layers and their biases (the default
+    of both PyTorch and Jittor), zero for the layers whose names are in `zero` (weights and biases), norms left at
+    1 and 0. Every tensor has a generator of its own, keyed by the seed and its name, so that sizes elsewhere do
+    not change it."""
     zero = set(zero)
     tensors = parameters_of(model)
     for name, var in tensors.items():

@@ -1,13 +1,17 @@
-"""Which numbers a network computes with: float32, or 16 bits by an explicit policy (Micikevicius et al. 2018, "Mixed Precision
-Training"); Jittor's own mixed-precision flags stay off.
+"""Which numbers a network computes with: float32, or 16 bits by an explicit policy (Micikevicius et al. 2018,
+"Mixed Precision Training"); Jittor's own mixed-precision flags stay off.
 
-    16 bits    what lies between the first and the last convolution: activations, convolutions, attention, SPADE's maps
-    float32    master weights, statistics of normalisations, softmax, sums inside convolutions, the timestep, the first and last
-               convolutions, quantisation, noise, samplers, losses
+    16 bits    what lies between the first and the last convolution: activations, convolutions, attention,
+               SPADE's maps
+    float32    master weights, statistics of normalisations, softmax, sums inside convolutions, the timestep,
+               the first and last convolutions, quantisation, noise, samplers, losses
 
-A GPU has tensor cores for 16 bits. Some CPUs multiply bfloat16 (AVX512_BF16), which the convolutions of a network that paints
-use: 1.8 times as fast as float32 at full size. Otherwise 16 bits are imitated on a CPU, every array rounded as a GPU would
-round it and computed with in float32: slower than float32, and there to see what a precision costs.
+Only convolutions change the type of what passes through them; all other layers answer in that of their input.
+
+A GPU has tensor cores for 16 bits. Some CPUs multiply bfloat16 (AVX512_BF16), which the convolutions of a network
+that paints use: 1.8 times as fast as float32 at full size. Otherwise 16 bits are imitated on a CPU, every array
+rounded as a GPU would round it and computed with in float32: slower than float32, and there to see what a
+precision costs.
 """
 from models.autoencoder_tiny import TinyAutoencoder
 from models.kernels.casting import to
@@ -19,8 +23,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def resolve(precision):
-    """One of PRECISIONS for an option that may also be "auto": bfloat16 on a GPU that has it (compute capability 8.0 on),
-    float16 on an older one, float32 on a CPU."""
+    """One of PRECISIONS for an option that may also be "auto": bfloat16 on a GPU that has it (compute capability
+    8.0 on), float16 on an older one, float32 on a CPU."""
     if precision != "auto":
         return precision
     if not jt.flags.use_cuda:
@@ -29,17 +33,20 @@ def resolve(precision):
 
 
 def imitated(precision, training=False):
-    """A line for a user who asked for 16 bits where they are imitated, slower than float32; None where they are not."""
-    if precision == "float32" or jt.flags.use_cuda or (precision == "bfloat16" and not training and multiplies_bfloat16()):
+    """A line for a user who asked for 16 bits where they are imitated; None where they are not."""
+    multiplied = precision == "bfloat16" and not training and multiplies_bfloat16()
+    if precision == "float32" or jt.flags.use_cuda or multiplied:
         return None
-    return f"{precision} is imitated on this CPU, slower than float32: to see what it costs a picture, not to save time"
+    return (f"{precision} is imitated on this CPU, slower than float32: to see what it costs a picture, "
+            "not to save time")
 
 
 def compute_in(model, precision, store=False):
-    """Makes a network compute in one of PRECISIONS between its first and its last convolution. store: for weights that no
-    longer change, which then lie in memory as such numbers too: half the memory, and no conversion at every call."""
+    """Makes a network compute in one of PRECISIONS between its first and its last convolution. store: for weights
+    that no longer change, which then lie in memory as such numbers too: half the bytes, no conversion at a call."""
     for part in parts(model):
-        first, *inner, _ = [layer for layer in part.modules() if isinstance(layer, Conv)]     # as they were constructed
+        # In the order of construction. The last one stays as it is: it takes anything to float32.
+        first, *inner, _ = [layer for layer in part.modules() if isinstance(layer, Conv)]
         first.output_dtype = precision
         for layer in inner:
             layer.compute_dtype = layer.output_dtype = precision
@@ -48,8 +55,8 @@ def compute_in(model, precision, store=False):
 
 
 def parts(model):
-    """What has a first and a last convolution: a U-Net, or each half of an autoencoder, the quantisation between them being
-    float32's. Of the tiny autoencoders nothing: float32 costs them next to nothing."""
+    """What has a first and a last convolution: a U-Net, or each half of an autoencoder, the quantisation between
+    them being float32's. Of the tiny autoencoders nothing: float32 costs them next to nothing."""
     if isinstance(model, TinyAutoencoder):
         return []
     return [model.encoder, model.decoder] if hasattr(model, "encoder") else [model]

@@ -1,5 +1,5 @@
-"""SPADE, spatially adaptive normalisation (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive
-Normalization"), on group normalisation as in the SDM U-Net."""
+"""SPADE, spatially adaptive normalisation (Park et al. 2019, "Semantic Image Synthesis with
+Spatially-Adaptive Normalization"), on group normalisation as in the SDM U-Net."""
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
 from models.layers import GROUPS, Conv, NumberedModules, relu
@@ -7,7 +7,7 @@ from runtime.backend import jt, nn
 
 
 class SPADE(nn.Module):
-    """Normalises h and modulates it by maps gamma, beta that two convolutions make of the segmentation mask."""
+    """Normalises h and modulates it by maps gamma, beta that two convolutions make of the mask."""
 
     def __init__(self, channels, classes, hidden, groups=GROUPS):
         super().__init__()
@@ -17,20 +17,21 @@ class SPADE(nn.Module):
         self.mlp_beta = Conv(hidden, channels)
 
     def execute(self, h, segmentation, scale=None, shift=None):
-        """h (B, C, H, W), segmentation: SegmentationMaps, scale and shift (B, C) of the timestep -> like h, after SiLU."""
+        """h (B, C, H, W), segmentation: SegmentationMaps, scale and shift (B, C) of the timestep -> like h, after
+        SiLU."""
         gamma, beta = self.modulation(segmentation.at(h.shape[2]))
         # 1 + gamma, not the paper's gamma: the layer starts close to plain GroupNorm.
         return norm_modulate(h, gamma, beta, self._groups, 1e-5, scale, shift)
 
     def modulation(self, mask):
-        """mask one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else: not on h, not on t."""
+        """mask one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else, not h, not t."""
         a = relu(self.mlp_shared[0](mask))                               # (B, 128, H, W)
         return self.mlp_gamma(a), self.mlp_beta(a)
 
     def maps(self, mask):
         """mask one-hot (B, K, H, W) -> gamma and beta in one array (B, 2C, H, W), made by one convolution."""
-        layers = self.mlp_gamma, self.mlp_beta
-        weight, bias = (jt.concat([getattr(layer, name) for layer in layers], dim=0) for name in ("weight", "bias"))
+        weight = jt.concat([self.mlp_gamma.weight, self.mlp_beta.weight], dim=0)
+        bias = jt.concat([self.mlp_gamma.bias, self.mlp_beta.bias], dim=0)
         return conv2d(relu(self.mlp_shared[0](mask)), weight, bias, padding=1)
 
     @property
@@ -50,8 +51,8 @@ class SPADE(nn.Module):
 
 
 def one_hot(labels, classes, factor):
-    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor), by nearest: every factor-th pixel. Where the
-    label is -1 the vector is zero, which is the unconditional branch."""
+    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor), by nearest: every factor-th pixel.
+    Where the label is -1 the vector is zero, which is the unconditional branch."""
     labels = labels[:, ::factor, ::factor] if factor > 1 else labels
     ids = jt.array(list(range(classes))).reshape(1, classes, 1, 1)
     return (labels.unsqueeze(1) == ids).float32()

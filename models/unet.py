@@ -69,8 +69,8 @@ class UNet(nn.Module):
         return 2 ** (len(self._config.channel_mult) - 1)
 
     def execute(self, z, t, labels):
-        """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids, -1 where
-        there is no mask -> (B, C or 2C, H, W)."""
+        """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids,
+        -1 where there is no mask -> (B, C or 2C, H, W)."""
         emb = self.embed(t)
         return self.decode(self.encode(z, emb), emb, SegmentationMaps(labels, self.classes))
 
@@ -90,8 +90,8 @@ class UNet(nn.Module):
         return self.out[2](self.out[0](h))
 
     def embed(self, t):
-        """The timestep's embedding after SiLU. One number gives one row, so that what a picture becomes does not depend
-        on how many are computed with it."""
+        """The timestep's embedding after SiLU, (1 or B, D). One number gives one row, so that what a picture
+        becomes does not depend on how many are computed with it."""
         if isinstance(t, jt.Var):
             t = t.numpy()
         emb = jt.array(timestep_embedding(t, self._config.channels))
@@ -112,9 +112,9 @@ class UNet(nn.Module):
 
 
 def build_unet(config, seed=None):
-    """The U-Net of a UNetConfig. With a seed its weights are drawn, and the last convolution of every residual branch, of
-    every attention block and of the head is zero (the published code meant to do so and did not); without a seed they
-    are to be loaded."""
+    """The U-Net of a UNetConfig. With a seed its weights are drawn, and the last convolution of every residual
+    branch, of every attention block and of the head is zero (the published code meant to do so and did not);
+    without a seed they are to be loaded."""
     model = UNet(config)
     if seed is not None:
         owners = {name.rpartition(".")[0] for name in parameters_of(model)}

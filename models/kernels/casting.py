@@ -1,7 +1,7 @@
 """Arrays of one number type as arrays of another: float32, float16, bfloat16.
 
-Why a kernel: on a CPU Jittor makes a bfloat16 by cutting off digits. What is computed after a long chain of such numbers has
-drifted; a GPU rounds to the nearest, and so does this. Everything else is Jittor's own cast.
+Why a kernel: on a CPU Jittor makes a bfloat16 by cutting off digits. What is computed after a long chain of such
+numbers has drifted; a GPU rounds to the nearest, and so does this. Everything else is Jittor's own cast.
 """
 from models.kernels.launch import code, gpu, include
 from runtime.backend import jt
@@ -27,8 +27,8 @@ def inference_dtype(array):
 
 
 def to_float32(array):
-    """The array as float32, for Jittor's own arithmetic, to be cast back afterwards: it is one operator with both casts, while
-    of 16-bit numbers some operators do not compile and others round in between."""
+    """The array as float32, for Jittor's own arithmetic, to be cast back afterwards: it is one operator with both
+    casts, while of 16-bit numbers some operators do not compile and others round in between."""
     return to(array, "float32")
 
 
