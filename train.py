@@ -10,11 +10,11 @@ EXAMPLES = """examples:
   python train.py --input_path train_resized --resume              goes on after a kill
   python train.py --input_path train_resized --config small --set train.unet.steps=2000 --set train.run=runs/try
   python train.py --input_path train_resized --stage autoencoder   the autoencoder alone
-  python train.py --input_path train_resized --stage segmenter     a segmenter for evaluate.py; begins with weights trained on
-                                            ImageNet or ADE20K where --set train.segmenter.start=FILE names some
+  python train.py --input_path train_resized --stage segmenter     a segmenter for evaluate.py; begins with
+                    weights trained on ImageNet or ADE20K where --set train.segmenter.init_from=FILE names some
 
---input_path holds imgs/<stem>.jpg and labels/<stem>.png (grey, ids 0..28). Logs, loss curve, pictures and checkpoints go
-to the folder named by train.run in the config."""
+--input_path holds imgs/<stem>.jpg and labels/<stem>.png (grey, ids 0..28). Logs, loss curve, pictures and
+checkpoints go to the folder named by train.run in the config."""
 
 
 def parse(argv):
@@ -33,11 +33,10 @@ def main(argv):
     args = parse(argv)
     config = load_config(args.config, args.set, whole=False)
     path = find_autoencoder(config.autoencoder.path)
-    if path is None or args.stage in ("autoencoder", "segmenter"):
+    opens_autoencoder = path is not None and args.stage in ("unet", "all")
+    if not opens_autoencoder:
         check_config(config, args.config)                    # else when the autoencoder's file has told its architecture
-    from data.landscape import check_train, find_train
-    pairs = find_train(args.input_path, config.data.exclude)
-    check_train(pairs, config.data)
+    pairs = checked_pairs(args.input_path, config.data)
 
     from models.weights.loading import load_autoencoder
     from runtime.backend import DEVICE
@@ -46,28 +45,30 @@ def main(argv):
     from training.segmenter import train_segmenter
     from training.unet import train_unet
     one_process()
-    if args.stage == "segmenter":
-        print(f"{config_yaml(config)}\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
-        train_segmenter(config, pairs, args.resume)
-        return
-    if args.stage == "autoencoder" or (args.stage == "all" and path is None):
-        introduce(config, args, f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}")
-        autoencoder = train_autoencoder(config, pairs, args.resume)
-    elif path is None:
+    if args.stage == "unet" and path is None:
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
                         "makes them")
-    else:
+    notes = [f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}"]
+    if opens_autoencoder:
         config.autoencoder.path = str(path)
-        autoencoder, config.autoencoder, notes = load_autoencoder(config.autoencoder)  # its architecture is the file's
-        introduce(config, args, *notes, f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}")
+        autoencoder, config.autoencoder, of_file = load_autoencoder(config.autoencoder)  # its architecture is the file's
+        check_config(config, args.config)
+        notes = of_file + notes
+    print("\n".join([config_yaml(config), *notes]), flush=True)
+    if args.stage == "segmenter":
+        return train_segmenter(config, pairs, args.resume)
+    if not opens_autoencoder:
+        autoencoder = train_autoencoder(config, pairs, args.resume)
     if args.stage != "autoencoder":
         train_unet(config, pairs, autoencoder, args.resume)
 
 
-def introduce(config, args, *lines):
-    """Checks the whole config and prints it."""
-    check_config(config, args.config)
-    print("\n".join([config_yaml(config), *lines]), flush=True)
+def checked_pairs(folder, config_data):
+    """The training pairs of a folder. UserError that names every file that is missing or wrong."""
+    from data.landscape import check_train, find_train
+    pairs = find_train(folder, config_data.exclude)
+    check_train(pairs, config_data)
+    return pairs
 
 
 if __name__ == "__main__":

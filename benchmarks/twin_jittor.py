@@ -7,14 +7,13 @@ from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from models.cached_unet import CachedUNet
-from models.kernels.adamw_ema import adamw_ema
 from models.layers import initialise, parameters_of
 from models.precision import compute_in
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
 from runtime.memory import peak_memory
 from runtime.processor import multiplies_bfloat16
-from training.state import Training
+from training.state import TrainingState
 
 
 class Ours:
@@ -58,12 +57,12 @@ class Ours:
 
     def train(self, model, z, z_0, eps, labels, job):
         """A training step, which returns its losses (B,)."""
-        training = Training(parameters_of(model), StageConfig(**job["train"]), adamw_ema)
+        state = TrainingState(parameters_of(model), StageConfig(**job["train"]))
         schedule = make_schedule("linear", 1000)
 
         def step():
             loss = diffusion_loss(model, z_0, labels, np.array(job["t"]), eps, schedule)["loss"]
-            training.step(loss.sum() / loss.shape[0])
+            state.step(loss.sum() / loss.shape[0])
             return loss.detach()
         return step
 

@@ -12,11 +12,10 @@ from benchmarks.measure import conv_gflops, peak_mb, report, seconds
 from configs.schema import load_config
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
-from models.kernels.adamw_ema import adamw_ema
 from models.layers import parameters_of
 from models.unet import build_unet
 from runtime.backend import jt
-from training.state import Training
+from training.state import TrainingState
 
 
 def main():
@@ -41,11 +40,11 @@ def main():
     result = {"parameters": sum(int(np.prod(p.shape)) for p in parameters.values()), "tensors": len(parameters), "gflop": gflop}
 
     if args.train:
-        schedule, training = make_schedule("linear", 1000), Training(parameters, config.train.unet, adamw_ema)
+        schedule, state = make_schedule("linear", 1000), TrainingState(parameters, config.train.unet)
 
         def step():
             loss = diffusion_loss(model, jt.array(z), jt.array(labels), np.array([500]), jt.array(z), schedule)["loss"]
-            training.step(loss.sum())
+            state.step(loss.sum())
             return [loss]
         result["step_seconds"] = seconds(step, args.repeats)
     else:

@@ -122,7 +122,7 @@ class DiffusionConfig:
 @dataclass
 class StageConfig:
     """How one network is trained."""
-    start: str = ""                   # checkpoint whose weights training begins with; empty = drawn from the seed
+    init_from: str = ""               # checkpoint whose weights training begins with; empty = drawn from the seed
     steps: int = 1000
     batch_size: int = 5
     lr: float = 1.0e-4
@@ -130,7 +130,7 @@ class StageConfig:
     decay: bool = False               # cosine decay of the learning rate to 0 over `steps`
     weight_decay: float = 0.0
     ema: float = 0.9999               # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
-    mask_drop: float = 0.2            # p(mask dropped) for classifier-free guidance; U-Net only
+    mask_dropout: float = 0.2         # p(mask dropped) for classifier-free guidance; U-Net only
     crop: int = 0                     # side of the random square crops, pixels; 0 = whole images; not of the U-Net
     codebook_start: int = 1000        # step at which the codes are placed on latents and quantising begins; 0 = as they are
     save_every: int = 5000            # steps between checkpoints; each is validated
@@ -143,8 +143,8 @@ class StageConfig:
         for name in ("steps", "batch_size", "save_every", "sample_every", "keep", "keep_best", "workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train: {name} is {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.mask_drop <= 1:
-            raise ConfigError(f"train: mask_drop is {self.mask_drop}, expected 0 to 1")
+        if not 0 <= self.mask_dropout <= 1:
+            raise ConfigError(f"train: mask_dropout is {self.mask_dropout}, expected 0 to 1")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"train: ema is {self.ema}, expected 0 to below 1")
 

@@ -1,1 +1,1 @@
-"""Training: one file per network with its visible loop, the optimiser, moving averages, and the folder a run lives in."""
+"""Training: one file per network with its visible loop, the optimiser, moving averages, the run's folder."""

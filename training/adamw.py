@@ -1,40 +1,39 @@
 """AdamW (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization") over named parameters.
 
-Jittor's own counts backward passes as steps and keeps all gradients until the next step; here a gradient is freed as soon
-as its parameter has moved, which is 2 GB of the full-size network. The arithmetic of one parameter's step is a callable that
-is given, models/kernels/adamw_ema.py: here is what surrounds it.
+Jittor's own counts backward passes as steps and keeps all gradients until the next step, 2 GB of the
+full-size network. Here they all exist at once too, while the weights move, and are gone when the step ends.
+The arithmetic of one parameter's step is models/kernels/adamw_ema.py: here is what surrounds it.
 """
 import math
 
 import numpy as np
 
+from models.kernels.adamw_ema import adamw_ema
 from runtime.backend import jt
+from training.finite import all_finite
 
 GROUP = 16  # parameters that move together
 
 
 class AdamW:
-    """Moves a dict {name: Var} of parameters; the moments are dicts of the same names.
+    """Moves a dict {name: Var} of parameters; the moments are dicts of the same names."""
 
-    update(p, g, m, v, e, numbers) -> the new p, m, v, e of a parameter, its gradient, moments and average (or None).
-    """
-
-    def __init__(self, parameters, update, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        self.parameters, self.update = parameters, update
+    def __init__(self, parameters, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        self.parameters = parameters
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.n = 0  # steps so far
         self.m = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
         self.v = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
 
     def step(self, loss, lr, ema=None, scale=None):
-        """One step down the gradient of a scalar loss, Algorithm 2 of the paper, and an EMA's update after it. -> whether it
-        was taken: with a scale, by which the loss is multiplied on its way back, nothing moves where a gradient is not
-        finite."""
+        """One step down the gradient of a scalar loss, Algorithm 2 of the paper, and an EMA's update after
+        it. -> whether it was taken: with a scale, by which the loss is multiplied on its way back, nothing
+        moves where a gradient is not finite."""
         names, scaled = list(self.parameters), loss if scale is None else loss * scale
         gradients = [g.stop_grad() for g in jt.grad(scaled, list(self.parameters.values()), retain_graph=False)]
         del scaled
         loss.stop_grad()  # or the caller's loss would keep the whole graph, and every activation, to the end of the step
-        if scale is not None and not finite(gradients):
+        if scale is not None and not all_finite(gradients):
             return False
         self.n += 1
         (b1, b2), n, scale = self.betas, self.n, scale or 1.0
@@ -43,15 +42,17 @@ class AdamW:
                    "keep": 1 - lr * self.weight_decay, "size": lr / (1 - b1 ** n), "root": math.sqrt(1 - b2 ** n),
                    "eps": self.eps, "weight": 1 - ema.decay if ema else 0}
         averages = ema.average if ema else {}
-        # From the last layer, whose gradient comes first, a few at a time: each group's gradients are freed, and the
-        # activations behind them, before the next is computed.
+        # A few at a time, from the last layer, whose gradient comes first. The first group's sync computes
+        # all gradients, for Jittor computes every pending array that is older than one it is asked for. What
+        # the groups keep small is the new weights and moments: those of one group exist beside the old ones,
+        # and its gradients are freed after it.
         while names:
             moved = []
             for name, g in zip(names[:-GROUP - 1:-1], gradients[:-GROUP - 1:-1]):
                 p = self.parameters[name]
                 moments = self.m[name], self.v[name]
                 average = [averages[name]] if ema else []
-                *new, e = self.update(p, g, *moments, averages.get(name), numbers)
+                *new, e = adamw_ema(p, g, *moments, averages.get(name), numbers)
                 # update, not =: else every step's graph is kept
                 for var, value in zip((p, *moments, *average), (*new, e)):
                     var.update(value)
@@ -74,12 +75,6 @@ class AdamW:
                 assert array.shape == tuple(p.shape), (name, array.shape, p.shape)
                 getattr(self, kind)[name] = jt.array(array).stop_grad()
         self.n = int(n)
-
-
-def finite(gradients):
-    """Whether every number of a list of arrays is. All gradients are held at once for it, 2 GB of the full-size network."""
-    sums = jt.concat([(g * g).sum().reshape(1) for g in gradients]).numpy()
-    return bool(np.isfinite(sums).all())
 
 
 def learning_rate(step, config):

@@ -1,7 +1,7 @@
 """Training the autoencoder: L1 and codebook loss on crops of the training images."""
 import numpy as np
 
-from data.batches import batch_rows, prefetch, train_val_split
+from data.batches import batch_rows, train_val_split
 from data.landscape import read_image
 from ldm.noise import generator
 from ldm.pixels import from_uint8, to_uint8
@@ -17,52 +17,73 @@ from training.autoencoder_loss import init_codebook, reconstruction_loss
 from training.run import Run
 
 SHOWN = 4      # images in the picture
+CODEBOOK = "quantize.embedding.weight"
 MEASURED = 64  # images whose latents give the mean and the scale to take out at the end
 
 
 def train_autoencoder(config, pairs, resume):
     """Trains on the pairs' images, writes config.autoencoder.path and returns the model."""
-    options, size = config.train.autoencoder, (config.data.height, config.data.width)
+    options, seed, size = config.train.autoencoder, config.train.seed, (config.data.height, config.data.width)
     if config.autoencoder.kind != "vq":
         raise UserError(f"{config.autoencoder.path}: an autoencoder of kind {config.autoencoder.kind} is not trained here, "
                         "expected its file, or autoencoder.kind: vq")
-    model = build_autoencoder(config.autoencoder, seed=config.train.seed)
+    model = build_autoencoder(config.autoencoder, seed)
     run = Run(config, "autoencoder", model)
-    if options.start:
-        load_weights(model, options.start, "autoencoder")
+    if options.init_from:
+        load_weights(model, options.init_from, "autoencoder")
     run.start(resume)
     training, validation = train_val_split(pairs, config.data.validation)
     held = [read_image(pair.image, *size) for pair in validation]
-    codebook = "quantize.embedding.weight"
 
     def make_batch(step):
-        rng = generator(config.train.seed, "autoencoder", step)
-        rows = batch_rows(config.train.seed, step, options.batch_size, len(training))
-        return np.stack([augment(read_image(training[row].image, *size), rng, options.crop, config.data.flip) for row in rows])
+        rng = generator(seed, "autoencoder", step)
+        rows = batch_rows(seed, step, options.batch_size, len(training))
+        whole = (read_image(training[row].image, *size) for row in rows)
+        return np.stack([augment(image, rng, options.crop, config.data.flip) for image in whole])
 
-    def losses(images, step):
+    for images in run.batches(make_batch):                   # from the saved step to the last
         x = from_uint8(images)
-        if step == options.codebook_start > 0:
-            with jt.no_grad():
-                z = model.encode(x).numpy().transpose(0, 2, 3, 1).reshape(-1, config.autoencoder.embed_dim)
-            run.training.set(codebook, init_codebook(z, config.autoencoder.codes, generator(config.train.seed, "codes", step)))
-        return reconstruction_loss(model, x, quantise=step >= options.codebook_start)
-
-    def reconstruct(images):
-        with jt.no_grad():
-            return to_uint8(model(from_uint8(images), quantise=run.training.n > options.codebook_start)[0])
-
-    def validate():
-        errors = [np.abs(reconstruct(image[None])[0].astype(np.float32) - image).mean() / 127.5 for image in held]
-        return {"val_loss": float(np.mean(errors))}
-
-    def draw():
-        return pictures.grid([[image, reconstruct(image[None])[0]] for image in held[:SHOWN]],
-                             captions=["image", "reconstruction"])
-
-    run.fit(lambda n: prefetch(make_batch, range(n, options.steps), options.workers), losses, validate, draw)
+        if run.steps_done == options.codebook_start > 0:
+            rng = generator(seed, "codes", run.steps_done)
+            run.state.assign(CODEBOOK, codebook_for(model, x, config.autoencoder, rng))
+        losses = reconstruction_loss(model, x, quantise=run.steps_done >= options.codebook_start)
+        run.step(losses)                                     # AdamW, moving average, log line
+        quantised = run.steps_done > options.codebook_start  # as the last step was
+        if run.due("save"):
+            with run.averaged_weights():
+                metrics = validate(model, held, quantised)
+            run.save(metrics)
+        if run.due("sample"):
+            with run.averaged_weights():
+                picture = preview(model, held[:SHOWN], quantised)
+            run.save_picture(picture)
     finish(run, config, [read_image(pair.image, *size) for pair in training[:MEASURED]])
     return model
+
+
+def codebook_for(model, x, config, rng):
+    """A codebook placed on the latents of a batch x (B, 3, H, W); config: an AutoencoderConfig."""
+    with jt.no_grad():
+        z = model.encode(x).numpy().transpose(0, 2, 3, 1).reshape(-1, config.embed_dim)
+    return init_codebook(z, config.codes, rng)
+
+
+def reconstruct(model, image, quantise):
+    """An image (H, W, 3) uint8 there and back."""
+    with jt.no_grad():
+        return to_uint8(model(from_uint8(image[None]), quantise=quantise)[0])[0]
+
+
+def validate(model, images, quantise):
+    """{"val_loss"}: the mean absolute error of the images' reconstructions, in [-1, 1] as in training."""
+    found = ((image, reconstruct(model, image, quantise).astype(np.float32)) for image in images)
+    return {"val_loss": float(np.mean([np.abs(ours - image).mean() / 127.5 for image, ours in found]))}
+
+
+def preview(model, images, quantise):
+    """A picture: image | reconstruction."""
+    return pictures.grid([[image, reconstruct(model, image, quantise)] for image in images],
+                         captions=["image", "reconstruction"])
 
 
 def augment(image, rng, crop, flip):
@@ -75,10 +96,11 @@ def augment(image, rng, crop, flip):
 
 
 def finish(run, config, images):
-    """Leaves the averaged weights in the model, scales its latent to mean 0 and deviation 1, and writes them."""
-    model, training = run.model, run.training
+    """Leaves the averaged weights in the model, scales its latent to mean 0 and deviation 1, and writes
+    them."""
+    model = run.model
     for name, var in parameters_of(model).items():
-        var.update(jt.array(training.ema.average[name].numpy()))
+        var.update(jt.array(run.state.ema.average[name].numpy()))
     with jt.no_grad():
         z = np.concatenate([model.encode(from_uint8(image[None])).numpy()
                             for image in progress_bar(images, label="latent scale")])

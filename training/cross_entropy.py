@@ -3,8 +3,8 @@ from runtime.backend import jt
 
 
 def cross_entropy(logits, labels):
-    """logits (B, K, H, W), labels (B, H, W) int32, -1 where a pixel does not count -> {"loss": (B,)}, the mean over the pixels
-    that count; 0 for an image without any."""
+    """logits (B, K, H, W), labels (B, H, W) int32, -1 where a pixel does not count -> {"loss": (B,)}, the
+    mean over the pixels that count; 0 for an image without any."""
     assert list(logits.shape[:1] + logits.shape[2:]) == list(labels.shape), (logits.shape, labels.shape)
     batch, classes = logits.shape[:2]
     logits = logits - logits.max(1, keepdims=True).detach()

@@ -11,28 +11,29 @@ GROUP = 16  # averages that move together: the old ones are freed before the nex
 class EMA:
     """The moving average of named parameters, a dict {name: Var}.
 
-    It never shares a Var with the network: Jittor keeps stop_grad on the Var, so an average that aliases a parameter
-    would freeze it (and sharing through assign or update does just that).
+    It never shares a Var with the network: Jittor keeps stop_grad on the Var, so an average that aliases a
+    parameter would freeze it (and sharing through assign or update does just that).
     """
 
     def __init__(self, parameters, decay=0.9999):
         self.limit = decay
         self.n = 0  # updates so far
+        self.is_swapped = False
         with jt.no_grad():
             self.average = {name: p.copy().detach().stop_grad() for name, p in parameters.items()}
         jt.sync(list(self.average.values()))
 
     @property
     def decay(self):
-        """The decay of the next update, min(limit, (1 + n) / (10 + n)): early averages forget the random start."""
+        """The decay of the next update, min(limit, (1 + n) / (10 + n)): the random start is forgotten."""
         return min(self.limit, (1 + self.n) / (10 + self.n))
 
     def update(self, parameters):
-        """Moves the average towards the parameters as they are now; `parameters` has the names given at the start."""
+        """Moves the average towards the parameters as they are now; the names are those of the start."""
         assert parameters.keys() == self.average.keys(), sorted(parameters.keys() ^ self.average.keys())
         weight = 1 - self.decay
         with jt.no_grad():
-            # e + w (p - e), not d e + w p: in float32 d + w is not 1, which at 0.9999 biases the average by 2e-4.
+            # e + w (p - e), not d e + w p: in float32 d + w is not 1, at 0.9999 a bias of 2e-4.
             names = list(parameters)
             for start in range(0, len(names), GROUP):
                 for name in names[start:start + GROUP]:
@@ -43,7 +44,7 @@ class EMA:
 
     @contextmanager
     def swapped(self, parameters):
-        """Within the block the network holds the average and the average holds its weights; nothing is copied."""
+        """Within the block the network and the average have changed places; nothing is copied."""
         assert parameters.keys() == self.average.keys(), sorted(parameters.keys() ^ self.average.keys())
         self._swap(parameters)
         try:
@@ -54,6 +55,7 @@ class EMA:
     def _swap(self, parameters):
         for name, p in parameters.items():
             p.swap(self.average[name])
+        self.is_swapped = not self.is_swapped
 
     def state(self):
         """{name: float32 array}, copies; save `n` beside it."""

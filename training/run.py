@@ -1,33 +1,34 @@
-"""The folder of a training run: its config, log, loss curve, checkpoints, and the state it resumes from.
+"""A training run and its folder. Each trainer (unet.py, autoencoder.py, segmenter.py) writes its loop itself:
 
-    runs/NAME/config.yaml                       resolved, as it was run
-    runs/NAME/STAGE/log.jsonl  loss.png         every logged step
-    runs/NAME/STAGE/samples/00005000.png        pictures
-    runs/NAME/STAGE/state.safetensors           weights, averages, moments: --resume goes on from here
+    for batch in run.batches(make_batch):        # from the saved step to the last
+        run.step(losses)                         # AdamW, moving average, a line in the log
+        if run.due("save"): ...                  # run.save(metrics), run.save_picture(image)
+
+    runs/NAME/config.yaml                        resolved, as it was run
+    runs/NAME/STAGE/log.jsonl  loss.png          every logged step
+    runs/NAME/STAGE/samples/00005000.png         pictures
+    runs/NAME/STAGE/state.safetensors            weights, averages, moments: --resume goes on from here
     runs/NAME/checkpoints/STAGE-00005000.safetensors
 """
 from pathlib import Path
 
-from configs.schema import config_dict, config_from, config_yaml
-from models.kernels.adamw_ema import adamw_ema
+from configs.schema import config_dict, config_yaml
+from data.batches import prefetch
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, open_checkpoint, read_header, write_checkpoint
 from runtime import pictures
-from runtime.errors import UserError
+from runtime.errors import RunError, UserError
 from runtime.files import write_bytes
-from runtime.log import RunLog
-from training.state import Training, train
-
-# Options that do not change what a step computes: a resumed run may differ in them.
-FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers"}
-# What a stage computes depends on these sections, besides its own options.
-SECTIONS = {"autoencoder": ("autoencoder", "data"), "unet": ("autoencoder", "data", "unet", "diffusion"),
-            "segmenter": ("data", "segmenter")}
-SHARED = {"autoencoder": ("seed",), "unet": ("seed", "precision"), "segmenter": ("seed",)}   # of `train`
+from runtime.log import RunLog, progress_bar
+from training.adamw import learning_rate
+from training.finite import check_weights
+from training.meter import LossMeter
+from training.resume import check_resume
+from training.state import TrainingState
 
 
 class Run:
-    """One stage (of SECTIONS) of a run."""
+    """One stage of a run: autoencoder, unet or segmenter. extra: what its checkpoints say besides the config."""
 
     def __init__(self, config, stage, model, extra=None, precision="float32"):
         self.config, self.stage, self.model, self.extra = config, stage, model, extra or {}
@@ -36,75 +37,99 @@ class Run:
         self.folder, self.checkpoints = self.root / stage, self.root / "checkpoints"
         self.options = getattr(config.train, stage)
         self.log = RunLog(self.folder)
-        self.training = None
-        self.state = self.folder / "state.safetensors"
-
-    def start(self, resume):
-        """Begins, or goes on from the state. UserError when there is a state and no --resume, or one of another config."""
-        self.check(resume)
-        self.training = Training(parameters_of(self.model), self.options, adamw_ema, self.precision == "float16")
-        if self.state.exists():
-            self.training.restore(state_tensors(self.state), read_header(self.state).step)
-            self.log.truncate_after(self.training.n)
-        write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
+        self.state_file = self.folder / "state.safetensors"
+        self.state = self.meter = self.progress = None       # from start() and batches() on
 
     def check(self, resume):
-        """UserError when there is a state and no --resume, or one of another config, with the options that differ."""
-        if not self.state.exists():
+        """UserError when there is a state and no --resume, or one of a config with other options."""
+        if not self.state_file.exists():
             return
-        header = read_header(self.state, self.stage)
+        header = read_header(self.state_file, self.stage)
         if not resume:
             raise UserError(f"{self.folder}: has a run at step {header.step}; --resume goes on with it, "
                             "--set train.run=runs/OTHER starts another")
-        # The number of steps shapes a cosine decay.
-        free = FREE - {"steps"} if self.options.decay else FREE
-        # What the state's version did not know yet has its default.
-        old, new, problems = config_dict(config_from(header.config, whole=False)), config_dict(self.config), []
-        if header.extra != self.extra:
-            problems.append(f"{self.state}: was trained on latents of another autoencoder than {self.config.autoencoder.path}")
-        for section, options in (*((name, new[name]) for name in SECTIONS[self.stage]),
-                                 (f"train.{self.stage}", new["train"][self.stage]),
-                                 ("train", {name: new["train"][name] for name in SHARED[self.stage]})):
-            before = old
-            for part in section.split("."):
-                before = before[part]
-            problems += [f"{self.state}: {section}.{name} was {before.get(name)!r}, now {value!r}; expected the same to resume"
-                         for name, value in options.items()
-                         if before.get(name) != value and name not in free | {"path", "cache"}]
-        if problems:
-            raise UserError(problems)
+        check_resume(self.state_file, header, self.config, self.stage, self.extra)
 
-    def fit(self, batches, losses, validate, draw):
-        """Trains to the end. validate() -> {"val_...": float} and draw() -> an image or None see the averaged weights."""
-        training = self.training
+    def start(self, resume):
+        """Begins, or goes on from the state. UserError as check()."""
+        self.check(resume)
+        self.state = TrainingState(parameters_of(self.model), self.options, scaled=self.precision == "float16")
+        if self.state_file.exists():
+            self.state.restore(state_tensors(self.state_file), read_header(self.state_file).step)
+            self.log.truncate_after(self.state.steps_done)
+        write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
 
-        def save():
-            with training.ema.swapped(training.parameters):
-                metrics = validate()
-            self.log.write("validate", stage=self.stage, step=training.n, **metrics)
-            header = self.header(metrics)
-            write_checkpoint(self.checkpoint(training.n),
-                             {**training.ema.average, **{f"raw.{n}": p for n, p in training.parameters.items()}}, header)
-            write_checkpoint(self.state, training.tensors(), header)
-            self.prune()
-            self.curve()
+    # -------------------------------------------------------------------------------------------- the loop
 
-        def picture():
-            with training.ema.swapped(training.parameters):
-                image = draw()
-            if image is not None:
-                pictures.save(self.folder / "samples" / f"{training.n:08d}.png", image)
+    @property
+    def steps_done(self):
+        """Steps taken so far, in this process and those before it."""
+        return self.state.steps_done
 
-        train(training, batches(training.n), losses, self.log, save, picture, self.stage)
+    def batches(self, make_batch):
+        """Yields make_batch(step) for every step that is left, made ahead in threads."""
+        first, steps = self.steps_done, self.options.steps
+        self.meter = LossMeter()
+        with progress_bar(total=steps, initial=first, label=self.stage, unit="step") as self.progress:
+            yield from prefetch(make_batch, range(first, steps), self.options.workers)
+
+    def step(self, losses):
+        """One step down the mean of losses["loss"]; losses: {name: (B,) Var}, the others are logged only.
+
+        RunError at a loss, or before save() weights, that are not finite; what was saved before stays.
+        """
+        try:
+            self.state.step(losses["loss"].sum() / losses["loss"].shape[0])
+            self.meter.add(losses)
+            if self.due("save") or self.meter.due():
+                self.log_losses()
+            self.progress.update()
+            if self.due("save"):
+                check_weights(self.state.parameters, self.steps_done)
+        except RunError:
+            self.progress.close()                            # its line ends before the error's begins
+            raise
+
+    def due(self, what):
+        """Whether it is time to "save" or to "sample": every save_every, sample_every steps, and at the end."""
+        every = getattr(self.options, f"{what}_every")
+        return self.steps_done % every == 0 or self.steps_done == self.options.steps
+
+    def averaged_weights(self):
+        """Within the block the network holds the moving average of its weights."""
+        return self.state.ema.swapped(self.state.parameters)
+
+    # -------------------------------------------------------------------------------------------- what it writes
+
+    def log_losses(self):
+        """A line in the log: the mean losses since the line before."""
+        means, speed = self.meter.read(self.steps_done)
+        scale = self.state.loss_scale
+        if scale.active:
+            means.update(loss_scale=scale.value, skipped=scale.skipped)
+        rate = learning_rate(self.steps_done - 1, self.options)
+        self.log.write("train", stage=self.stage, step=self.steps_done, lr=rate, **means, steps_per_second=speed)
+        self.progress.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
+
+    def save(self, metrics):
+        """Writes a checkpoint and the state to resume from. metrics: {"val_loss", ...} of the average."""
+        state, header = self.state, self.header(metrics)
+        assert not state.ema.is_swapped, "saved within averaged_weights()"
+        self.log.write("validate", stage=self.stage, step=state.steps_done, **metrics)
+        write_checkpoint(self.checkpoints / f"{self.stage}-{state.steps_done:08d}.safetensors",
+                         {**state.ema.average, **{f"raw.{name}": p for name, p in state.parameters.items()}}, header)
+        write_checkpoint(self.state_file, state.tensors(), header)
+        self.prune()
+        self.draw_loss_curve()
+
+    def save_picture(self, image):
+        """Writes a picture of what the network does now."""
+        pictures.save(self.folder / "samples" / f"{self.steps_done:08d}.png", image)
 
     def header(self, metrics):
         """What a checkpoint of the present step says of itself."""
-        return Header(kind=self.stage, config=config_dict(self.config), step=self.training.n, weights="ema",
+        return Header(kind=self.stage, config=config_dict(self.config), step=self.steps_done, weights="ema",
                       metrics=metrics, extra=self.extra)
-
-    def checkpoint(self, step):
-        """The path of the checkpoint of a step."""
-        return self.checkpoints / f"{self.stage}-{step:08d}.safetensors"
 
     def prune(self):
         """Removes checkpoints that are neither among the newest nor among the best."""
@@ -115,7 +140,7 @@ class Run:
             if path not in newest and path not in best:
                 path.unlink()
 
-    def curve(self):
+    def draw_loss_curve(self):
         """Draws loss.png from the log."""
         series = {}
         for entry in self.log.history():
@@ -129,7 +154,8 @@ class Run:
 
 def ranked(root, stage="unet"):
     """[(path, Header)] of a run's checkpoints of one stage, the lowest validation loss first."""
-    found = [(path, read_header(path, stage)) for path in sorted((Path(root) / "checkpoints").glob(f"{stage}-*.safetensors"))]
+    paths = sorted((Path(root) / "checkpoints").glob(f"{stage}-*.safetensors"))
+    found = [(path, read_header(path, stage)) for path in paths]
     return sorted(found, key=lambda item: (item[1].metrics.get("val_loss", float("inf")), -item[1].step))
 
 

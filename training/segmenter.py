@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.batches import batch_rows, prefetch, train_val_split
+from data.batches import batch_rows, train_val_split
 from data.landscape import read_image, read_labels
 from evaluation.metrics.classes import class_map, source_of
 from evaluation.networks.layers import batch_of_one
@@ -27,13 +27,13 @@ BEYOND = np.rint(255 * np.array(MEAN)).astype(np.uint8)       # colour beyond an
 
 def train_segmenter(config, pairs, resume):
     """Trains on the pairs; returns the path of the best checkpoint and its metrics."""
-    options, whole = config.train.segmenter, (config.data.height, config.data.width)
+    options, seed, whole = config.train.segmenter, config.train.seed, (config.data.height, config.data.width)
     size = (min(options.crop, whole[0]), min(options.crop, whole[1])) if options.crop else whole
     if min(size) < SMALLEST:
         raise UserError(f"train.segmenter: images are cut to {size[1]}x{size[0]}, expected at least {SMALLEST} pixels each way")
     if config.segmenter.classes != config.unet.classes:
         raise UserError(f"segmenter.classes is {config.segmenter.classes}, expected unet.classes ({config.unet.classes})")
-    model, notes = begin(config)
+    model, notes = initial_model(config)
     print("\n".join(notes), flush=True)
     run = Run(config, "segmenter", model)
     run.start(resume)
@@ -41,32 +41,24 @@ def train_segmenter(config, pairs, resume):
     held = [(read_image(pair.image, *whole), read_labels(pair.labels, *whole)) for pair in validation]
 
     def make_batch(step):
-        rng = generator(config.train.seed, "segmenter", step)
-        rows = [training[row] for row in batch_rows(config.train.seed, step, options.batch_size, len(training))]
-        parts = [augment(read_image(pair.image, *whole), read_labels(pair.labels, *whole), rng, size, config.segmenter.scale,
-                         config.data.flip) for pair in rows]
-        return [np.stack(arrays) for arrays in zip(*parts)]
+        rng = generator(seed, "segmenter", step)
+        rows = [training[row] for row in batch_rows(seed, step, options.batch_size, len(training))]
+        parts = [augment(read_image(pair.image, *whole), read_labels(pair.labels, *whole), rng, size,
+                         config.segmenter.scale, config.data.flip) for pair in rows]
+        images, labels = (np.stack(arrays) for arrays in zip(*parts))
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32), labels
 
-    def losses(batch, step):
-        images, labels = batch
-        x = normalised(np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32))
-        return cross_entropy(enlarge(model(jt.array(x)), size), jt.array(labels))
-
-    def validate():
-        accuracy, loss = [], []
-        for image, labels in held:
-            with jt.no_grad():
-                logits = enlarge(model(jt.array(normalised(batch_of_one(image)))), whole)
-                loss.append(cross_entropy(logits, jt.array(labels[None].astype(np.int32)))["loss"].numpy()[0])
-            accuracy.append((model.predict([image], whole)[0] == labels).mean())
-        return {"val_loss": float(np.mean(loss)), "val_accuracy": float(np.mean(accuracy))}
-
-    def draw():
-        shown = [(image, labels, model.predict([image], whole)[0]) for image, labels in held[:SHOWN]]
-        rows = [[image, pictures.colour_labels(labels), pictures.colour_labels(found)] for image, labels, found in shown]
-        return pictures.grid(rows, captions=["image", "its mask", "found"])
-
-    run.fit(lambda n: prefetch(make_batch, range(n, options.steps), options.workers), losses, validate, draw)
+    for images, labels in run.batches(make_batch):           # from the saved step to the last
+        losses = cross_entropy(enlarge(model(jt.array(normalised(images))), size), jt.array(labels))
+        run.step(losses)                                     # AdamW, moving average, log line
+        if run.due("save"):
+            with run.averaged_weights():
+                metrics = validate(model, held, whole)
+            run.save(metrics)
+        if run.due("sample"):
+            with run.averaged_weights():
+                picture = preview(model, held[:SHOWN], whole)
+            run.save_picture(picture)
     path, header = ranked(run.root, "segmenter")[0]
     seen = "held-out images" if validation is not training else "images, which were trained on"
     print(f"{path}: step {header.step}, pixel accuracy {100 * header.metrics['val_accuracy']:.2f} % on {len(held)} {seen}; "
@@ -74,20 +66,38 @@ def train_segmenter(config, pairs, resume):
     return path, header.metrics
 
 
-def begin(config):
-    """(model, lines for people): the weights that training begins with. Their architecture is that of train.segmenter.start,
-    where there is one, and goes into config.segmenter."""
-    seed, start = config.train.seed, config.train.segmenter.start
-    if not start:
+def validate(model, held, size):
+    """{"val_loss", "val_accuracy"} of pairs (image, labels): mean cross-entropy and share of pixels found."""
+    accuracy, loss = [], []
+    for image, labels in held:
+        with jt.no_grad():
+            logits = enlarge(model(jt.array(normalised(batch_of_one(image)))), size)
+            loss.append(cross_entropy(logits, jt.array(labels[None].astype(np.int32)))["loss"].numpy()[0])
+        accuracy.append((model.predict([image], size)[0] == labels).mean())
+    return {"val_loss": float(np.mean(loss)), "val_accuracy": float(np.mean(accuracy))}
+
+
+def preview(model, held, size):
+    """A picture: image | its mask | found."""
+    shown = [(image, labels, model.predict([image], size)[0]) for image, labels in held]
+    rows = [[image, pictures.colour_labels(labels), pictures.colour_labels(found)] for image, labels, found in shown]
+    return pictures.grid(rows, captions=["image", "its mask", "found"])
+
+
+def initial_model(config):
+    """(model, lines for people): the weights that training begins with. Their architecture is that of
+    train.segmenter.init_from, where there is one, and goes into config.segmenter."""
+    seed, path = config.train.seed, config.train.segmenter.init_from
+    if not path:
         return build_segmenter(config.segmenter, seed), [f"segmenter of {config.segmenter.widths}, drawn from seed {seed}"]
-    if not Path(start).is_file():
-        raise UserError(f"train.segmenter.start is {start}: no such file, expected weights to begin with")
-    if is_ours(Path(start)):
-        theirs = read_header(start, "segmenter").config["segmenter"]
+    if not Path(path).is_file():
+        raise UserError(f"train.segmenter.init_from is {path}: no such file, expected weights to begin with")
+    if is_ours(Path(path)):
+        theirs = read_header(path, "segmenter").config["segmenter"]
         adopt(config.segmenter, widths=theirs["widths"], depths=theirs["depths"], reductions=theirs["reductions"],
               decoder=theirs["decoder"])
-        return load_segmenter(start, config.segmenter), [f"segmenter begins with {start}"]
-    size, arrays, whole = published(start, config.segmenter.decoder)
+        return load_segmenter(path, config.segmenter), [f"segmenter begins with {path}"]
+    size, arrays, whole = published(path, config.segmenter.decoder)
     adopt(config.segmenter, widths=list(size.widths), depths=list(size.depths), reductions=list(size.reductions),
           decoder=size.decoder)
     model = build_segmenter(config.segmenter)
@@ -98,7 +108,7 @@ def begin(config):
     for name, array in arrays.items():
         parameters[name].update(jt.array(array))
     what = f"SegFormer {size.name}" if whole else f"encoder {size.name}, head drawn from seed {seed}"
-    return model, [f"segmenter begins with {start}: {what}"]
+    return model, [f"segmenter begins with {path}: {what}"]
 
 
 def adopt(section, **values):
@@ -108,7 +118,7 @@ def adopt(section, **values):
 
 
 def translated(arrays, drawn, classes):
-    """{name: array} of the last layer for the 29 classes: rows of the classes of the same name, the others as drawn."""
+    """{name: array} of the last layer for the 29 classes: rows of classes of the same name, the others drawn."""
     found = {}
     sources = class_map(source_of(classes))
     for name in ("classifier.weight", "classifier.bias"):
@@ -120,9 +130,11 @@ def translated(arrays, drawn, classes):
 
 
 def augment(image, labels, rng, size, scale, flip):
-    """A part of an image (H, W, 3) and its ids (H, W), resized by 1/scale to scale and mirrored half of the time.
+    """A part of an image (H, W, 3) and its ids (H, W), resized by 1/scale to scale and mirrored half of the
+    time.
 
-    Returns uint8 (*size, 3) and int32 (*size); beyond the image's border its colour is the mean one, and the ids are -1.
+    Returns uint8 (*size, 3) and int32 (*size); beyond the image's border its colour is the mean one, and the
+    ids are -1.
     """
     factor = math.exp(rng.uniform(-math.log(scale), math.log(scale)))
     height, width = (max(1, round(n * factor)) for n in labels.shape)

@@ -2,7 +2,7 @@
 import numpy as np
 
 from configs.schema import RoundConfig, SamplingConfig
-from data.batches import batch_rows, prefetch, train_val_split
+from data.batches import batch_rows, train_val_split
 from data.landscape import read_image
 from data.latents import build_or_open
 from ldm.algorithm2 import synthesise
@@ -20,77 +20,96 @@ from runtime.backend import jt
 from training.run import Run
 
 SHOWN = 4                # rows in the picture
-VALIDATION_DRAWS = 4     # timesteps per held-out image
+VALIDATION_DRAWS = 4     # timesteps and noises per held-out image
 # The picture's sampling: short, so that it costs seconds. Its guidance is the first round's.
 PREVIEW = {"sampler": "ddim", "steps": 25, "start": 16}
 
 
 def train_unet(config, pairs, autoencoder, resume):
     """Trains on the pairs' latents and label maps; the checkpoints are in the run's folder."""
-    options, size = config.train.unet, (config.data.height, config.data.width)
+    options, seed = config.train.unet, config.train.seed
     schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
+    config.train.precision = resolve(config.train.precision)
+    if imitated(config.train.precision, training=True):
+        print(imitated(config.train.precision, training=True))
+    model = build_unet(config.unet, seed)
+    compute_in(model, config.train.precision)
     code = weights_hash(autoencoder)
+    run = Run(config, "unet", model, extra={"autoencoder": code}, precision=config.train.precision)
+    run.check(resume)
+    latents = cached_latents(pairs, autoencoder, code, config)
+    if options.init_from:
+        load_weights(model, options.init_from, "unet")
+    run.start(resume)
+    copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
+    training, validation = train_val_split(list(range(len(pairs))), config.data.validation)
+    train_rows = np.array([row * copies + c for row in training for c in range(copies)])
+    val_rows = np.array([row * copies for row in validation])
+    shown = [pairs[row] for row in validation[:SHOWN]], latents.labels[val_rows[:SHOWN]]
 
+    def make_batch(step):
+        rng = generator(seed, "unet", step)
+        rows = train_rows[batch_rows(seed, step, options.batch_size, len(train_rows))]
+        z_0, labels = rows_of(latents, rows)
+        labels = drop_masks(labels, rng.random(len(rows)) < options.mask_dropout)
+        return z_0, labels, *draw_noise(rng, z_0.shape, len(schedule))
+
+    for z_0, labels, t, eps in run.batches(make_batch):      # from the saved step to the last
+        losses = diffusion_loss(model, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule)
+        run.step(losses)                                     # AdamW, moving average, log line
+        if run.due("save"):
+            with run.averaged_weights():
+                metrics = validate(model, latents, val_rows, schedule, seed)
+            run.save(metrics)
+        if run.due("sample"):
+            with run.averaged_weights():
+                picture = preview(model, autoencoder, *shown, schedule, config)
+            run.save_picture(picture)
+
+
+def cached_latents(pairs, autoencoder, code, config):
+    """The Latents of the pairs, encoded now where the cache has not got them. code: the hash of the
+    autoencoder's weights."""
     def encode(images):
         with jt.no_grad():
             return autoencoder.encode(from_uint8(images)).numpy()
 
-    config.train.precision = resolve(config.train.precision)
-    if imitated(config.train.precision, training=True):
-        print(imitated(config.train.precision, training=True))
-    model = build_unet(config.unet, seed=config.train.seed)
-    compute_in(model, config.train.precision)
-    run = Run(config, "unet", model, extra={"autoencoder": code}, precision=config.train.precision)
-    run.check(resume)
-    latents = build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache)
-    if options.start:
-        load_weights(model, options.start, "unet")
-    run.start(resume)
-    copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
-    training, validation = train_val_split(list(range(len(pairs))), config.data.validation)
-    rows = np.array([row * copies + c for row in training for c in range(copies)])
-    held = np.array([row * copies for row in validation])
+    return build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache)
 
-    def make_batch(step):
-        chosen = rows[batch_rows(config.train.seed, step, options.batch_size, len(rows))]
-        rng = generator(config.train.seed, "unet", step)
-        labels = latents.labels[chosen].astype(np.int32)
-        return draw_noise(rng, latents.z[chosen], drop_masks(labels, rng.random(len(chosen)) < options.mask_drop), schedule)
 
-    def losses(batch, step):
-        z_0, labels, t, eps = batch
-        return diffusion_loss(model, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule)
+def rows_of(latents, rows):
+    """z_0 (B, C, h, w) float32 and labels (B, h, w) int32 of rows of the cache."""
+    return np.ascontiguousarray(latents.z[rows]), latents.labels[rows].astype(np.int32)
 
-    def validate():
-        totals = []
-        for row in held:  # one at a time, always with the same noise
-            rng = generator(config.train.seed, "validation", int(row))
-            repeated = np.repeat(row, VALIDATION_DRAWS)
-            batch = draw_noise(rng, latents.z[repeated], latents.labels[repeated].astype(np.int32), schedule)
-            with jt.no_grad():
-                totals.append({name: value.numpy().mean() for name, value in losses(batch, 0).items()})
-        return {f"val_{name}": float(np.mean([total[name] for total in totals])) for name in totals[0]}
 
-    def draw():
-        chosen = validation[:SHOWN]
-        images = np.stack([read_image(pairs[i].image, *size) for i in chosen])
-        # Each mask is painted in the style of the next image.
-        references = np.roll(images, 1, axis=0) if len(images) > 1 else images
-        labels = latents.labels[[i * copies for i in chosen]].astype(np.int32)
-        preview = SamplingConfig(rounds=[RoundConfig(guidance=config.sampling.rounds[0].guidance, **PREVIEW)],
-                                 colour_transfer="none", seed=config.train.seed)
+def draw_noise(rng, shape, timesteps):
+    """t (B,) uniform on the schedule, eps ~ N(0, I) of z's shape (B, C, h, w)."""
+    return rng.integers(timesteps, size=shape[0]), rng.standard_normal(shape, dtype=np.float32)
+
+
+def validate(model, latents, rows, schedule, seed):
+    """{"val_loss", ...}, the mean losses of held-out rows, one at a time and always with the same noise."""
+    totals = []
+    for row in rows:
+        z_0, labels = rows_of(latents, np.repeat(row, VALIDATION_DRAWS))
+        t, eps = draw_noise(generator(seed, "validation", int(row)), z_0.shape, len(schedule))
         with jt.no_grad():
-            samples, _ = synthesise(autoencoder.encode, autoencoder.decode, CachedUNet(model), references, labels,
-                                    [pairs[i].stem for i in chosen], preview, schedule, config.unet.latent_channels)
-        masks = [pictures.colour_labels(m.repeat(config.autoencoder.factor, 0).repeat(config.autoencoder.factor, 1))
-                 for m in labels]
-        return pictures.grid([list(row) for row in zip(masks, references, samples, images)],
-                             captions=["mask", "reference", "sample", "the mask's own photo"])
-
-    run.fit(lambda n: prefetch(make_batch, range(n, options.steps), options.workers), losses, validate, draw)
+            losses = diffusion_loss(model, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule)
+            totals.append({name: value.numpy().mean() for name, value in losses.items()})
+    return {f"val_{name}": float(np.mean([total[name] for total in totals])) for name in totals[0]}
 
 
-def draw_noise(rng, z_0, labels, schedule):
-    """A batch ready for the loss: z_0, labels, t (B,) uniform, eps like z_0."""
-    t = rng.integers(len(schedule), size=len(z_0))
-    return np.ascontiguousarray(z_0), labels, t, rng.standard_normal(z_0.shape, dtype=np.float32)
+def preview(model, autoencoder, pairs, labels, schedule, config):
+    """A picture of held-out pairs: mask | reference | sample | photo. labels: (B, h, w)."""
+    images = np.stack([read_image(pair.image, config.data.height, config.data.width) for pair in pairs])
+    # Each mask is painted in the style of the next image.
+    references = np.roll(images, 1, axis=0) if len(images) > 1 else images
+    labels, factor = labels.astype(np.int32), config.autoencoder.factor
+    sampling = SamplingConfig(rounds=[RoundConfig(guidance=config.sampling.rounds[0].guidance, **PREVIEW)],
+                              colour_transfer="none", seed=config.train.seed)
+    with jt.no_grad():
+        samples, _ = synthesise(autoencoder.encode, autoencoder.decode, CachedUNet(model), references, labels,
+                                [pair.stem for pair in pairs], sampling, schedule, config.unet.latent_channels)
+    masks = [pictures.colour_labels(mask.repeat(factor, 0).repeat(factor, 1)) for mask in labels]
+    return pictures.grid([list(row) for row in zip(masks, references, samples, images)],
+                         captions=["mask", "reference", "sample", "the mask's own photo"])

@@ -113,7 +113,7 @@ def test_configs_do_not_share_their_lists():
     ({"sampling": {"rounds": [{"guidance_interval": [500, 20]}]}}, r"guidance_interval is \[500.0, 20.0\]"),
     ({"sampling": {"rounds": [{"guidance_rescale": 1.5}]}}, "guidance_rescale is 1.5, expected 0 to 1"),
     ({"sampling": {"batch_size": 0}}, "sampling.batch_size is 0"),
-    ({"train": {"unet": {"mask_drop": 1.5}}}, "mask_drop is 1.5"),
+    ({"train": {"unet": {"mask_dropout": 1.5}}}, "mask_dropout is 1.5"),
 ])
 def test_values_that_contradict_each_other_are_refused(tree, message):
     with pytest.raises(ConfigError, match=message):

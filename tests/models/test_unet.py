@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from configs.schema import UNetConfig
-from models.kernels.adamw_ema import adamw_ema
 from models.layers import parameters_of
 from models.unet import UNet, build_unet
 from runtime.backend import jt
@@ -43,7 +42,7 @@ def test_a_new_network_predicts_zero_and_after_two_steps_every_tensor_learns(inp
     model = build_unet(TINY_UNET, seed=0)
     assert not run(model, z, 500, labels).any()
     parameters = parameters_of(model)
-    optimizer = AdamW(parameters, adamw_ema)
+    optimizer = AdamW(parameters)
     loss = lambda: ((model(jt.array(z), 500, jt.array(labels)) - 1) ** 2).sum()
     for _ in range(2):              # the first moves the head, the second the ends of the branches; then all is joined
         optimizer.step(loss(), lr=1e-3)

@@ -12,7 +12,6 @@ from data.synthetic import write_dataset
 from evaluation.metrics.classes import ADE20K
 from evaluation.networks.segformer import build_segformer
 from evaluation.networks.segmenter import build_segmenter, enlarge, load_segmenter, normalised, published
-from models.kernels.adamw_ema import adamw_ema
 from models.kernels.bilinear import resize
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, read_header, write_checkpoint
@@ -23,8 +22,8 @@ from runtime.log import RunLog
 from tests.helpers import ROOT, TINY_SEGMENTER, on_cpu
 from tests.published import batch, drawn, photo, weights
 from training.cross_entropy import cross_entropy
-from training.segmenter import BEYOND, augment, begin
-from training.state import Training
+from training.segmenter import BEYOND, augment, initial_model
+from training.state import TrainingState
 
 STEPS = 4
 
@@ -59,10 +58,10 @@ def test_it_learns_to_tell_two_colours_apart():
     model = build_segmenter(TINY_SEGMENTER, seed=0)
     image, labels = np.zeros((32, 48, 3), np.uint8), np.zeros((32, 48), np.int32)
     image[:, 20:], labels[:, 20:] = (220, 40, 30), 7
-    training = Training(parameters_of(model), StageConfig(ema=0.5), adamw_ema)
+    state = TrainingState(parameters_of(model), StageConfig(ema=0.5))
     for _ in range(30):
         loss = cross_entropy(enlarge(logits_of(model, image), (32, 48)), jt.array(labels[None]))["loss"].sum()
-        training.optimizer.step(loss, 5e-3)
+        state.optimizer.step(loss, 5e-3)
     found, = model.predict([image], (32, 48))
     assert (found == labels).mean() > 0.95 and set(np.unique(found)) >= {0, 7}
 
@@ -128,8 +127,8 @@ def ade20k(classes=150):
 
 def starting_with(path):
     config = Config()
-    config.train.segmenter.start = str(path)
-    model, notes = begin(config)
+    config.train.segmenter.init_from = str(path)
+    model, notes = initial_model(config)
     return config, model, notes
 
 
@@ -275,7 +274,7 @@ def test_a_run_resumed_ends_with_the_same_tensors(data, trained, tmp_path):
 @pytest.mark.parametrize("arguments, expected", [
     (["--resume", "--set", "segmenter.scale=1.5"], "segmenter.scale was 1.2, now 1.5; expected the same to resume"),
     (["--set", "train.segmenter.crop=16"], "cut to 16x16, expected at least 32"),
-    (["--set", "train.segmenter.start=none.pth"], "none.pth")])
+    (["--set", "train.segmenter.init_from=none.pth"], "none.pth")])
 def test_a_mistake_is_one_line(data, trained, tmp_path, arguments, expected):
     folder = trained[0] if "--resume" in arguments else tmp_path
     status, _, stderr = train(data, folder, *arguments)

@@ -92,7 +92,7 @@ def test_training_starts_from_published_files_and_takes_their_architecture(work,
     config.data.height, config.data.width, config.data.cache, config.data.validation = 48, 64, str(tmp_path / "latents"), 1
     config.autoencoder.path = str(work / "autoencoder.safetensors").replace(".safetensors", ".missing")
     config.train.run = str(tmp_path / "run")
-    config.train.unet = dataclasses.replace(config.train.unet, steps=1, batch_size=1, start=str(work / "unet.pkl"))
+    config.train.unet = dataclasses.replace(config.train.unet, steps=1, batch_size=1, init_from=str(work / "unet.pkl"))
     (tmp_path / "c.yaml").write_text(config_yaml(config))
     one = tmp_path / "only"
     one.mkdir()

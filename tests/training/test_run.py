@@ -1,0 +1,203 @@
+"""The loop as the trainers write it, on a regression instead of a network."""
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from configs.schema import Config, StageConfig
+from models.kernels.casting import cast
+from runtime.backend import jt, nn
+from runtime.errors import RunError
+from training.run import Run, ranked
+
+ROWS = 4
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """No lines in the log because a step took long to compile."""
+    monkeypatch.setattr("training.meter.LOG_SECONDS", 1e9)
+
+
+class Regression(nn.Module):
+    """Finds w in x w = y."""
+
+    def __init__(self):
+        self.w = jt.zeros((5, 2))
+        self._true = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
+
+    def batch(self, step):
+        x = np.random.default_rng([1, step]).standard_normal((ROWS, 5)).astype(np.float32)
+        return step, x, x @ self._true
+
+    def losses(self, step, x, y):
+        squared = ((jt.matmul(jt.array(x), self.w) - jt.array(y)) ** 2).sum(1)
+        return {"loss": squared, "rows": squared * 0 + step}
+
+
+class Overflowing(Regression):
+    """The regression with gradients in float16: those of step 3 are infinite at a high scale."""
+
+    def losses(self, step, x, y):
+        w = cast(cast(self.w, "float16"), "float32")     # its gradient is rounded to float16
+        squared = ((jt.matmul(jt.array(x), w) - jt.array(y)) ** 2).sum(1)
+        return {"loss": squared * (1000.0 if step == 3 else 1.0)}
+
+
+def begun(folder, model, resume=False, precision="float32", **options):
+    """A Run that has started."""
+    config = Config()
+    config.train.run, config.train.unet = str(folder), StageConfig(**{"lr": 0.05, "ema": 0.9, **options})
+    run = Run(config, "unet", model, precision=precision)
+    run.start(resume)
+    return run
+
+
+def train(run, losses=None):
+    """The loop of Algorithm 1: ([steps saved], [steps drawn])."""
+    saved, drawn = [], []
+    for batch in run.batches(run.model.batch):
+        run.step((losses or run.model.losses)(*batch))
+        if run.due("save"):
+            run.save({"val_loss": 1 / run.steps_done})
+            saved.append(run.steps_done)
+        if run.due("sample"):
+            drawn.append(run.steps_done)
+    return saved, drawn
+
+
+def test_the_loss_falls_and_all_is_saved_drawn_and_logged_on_time(tmp_path):
+    run = begun(tmp_path, Regression(), steps=50, save_every=20, sample_every=15, warmup=2)
+    assert train(run) == ([20, 40, 50], [15, 30, 45, 50])
+    entries = run.log.history("train")
+    assert entries[-1]["loss"] < 0.05 * entries[0]["loss"]
+    assert [entry["step"] for entry in entries] == [1, 20, 40, 50]
+    assert list(entries[0]) == ["kind", "stage", "step", "lr", "loss", "rows", "steps_per_second"]
+    assert entries[0]["lr"] == pytest.approx(0.025) and entries[1]["lr"] == pytest.approx(0.05)
+    # A line holds the mean over all steps since the one before it.
+    assert [entry["rows"] for entry in entries] == pytest.approx([0, 10, 29.5, 44.5])
+
+
+def test_the_average_and_the_moments_follow_the_weights(tmp_path):
+    run = begun(tmp_path, Regression(), steps=30, save_every=30, sample_every=30)
+    train(run)
+    tensors, true, weights = load_file(run.state_file), run.model._true, run.model.w.numpy()
+    assert set(tensors) == {"ema.w", "raw.w", "m.w", "v.w"}
+    np.testing.assert_array_equal(tensors["raw.w"], weights)
+    assert run.state.ema.n == run.state.optimizer.n == run.steps_done == 30
+    assert np.abs(tensors["ema.w"] - true).max() < np.abs(true).max()
+    assert not np.array_equal(tensors["ema.w"], weights)
+    assert tensors["m.w"].any() and (tensors["v.w"] > 0).all()
+    with run.averaged_weights():
+        np.testing.assert_array_equal(run.model.w.numpy(), tensors["ema.w"])
+        with pytest.raises(AssertionError, match="averaged_weights"):
+            run.save({})                                     # it would write the average as the weights
+    np.testing.assert_array_equal(run.model.w.numpy(), weights)
+
+
+def test_the_newest_and_the_best_checkpoints_stay(tmp_path):
+    run = begun(tmp_path, Regression(), steps=6, save_every=100, sample_every=100, keep=2, keep_best=1)
+    for batch in run.batches(run.model.batch):
+        run.step(run.model.losses(*batch))
+        run.save({"val_loss": abs(run.steps_done - 2.4)})
+    assert [header.step for _, header in ranked(tmp_path)] == [2, 5, 6]
+
+
+def test_a_run_goes_on_where_it_was_saved_and_its_log_with_it(tmp_path):
+    whole = begun(tmp_path / "whole", Regression(), steps=8, save_every=4, sample_every=100)
+    train(whole)
+    first = begun(tmp_path / "parts", Regression(), steps=8, save_every=4, sample_every=100)
+    for batch in first.batches(first.model.batch):
+        first.step(first.model.losses(*batch))
+        if first.steps_done == 4:
+            first.save({"val_loss": 0.0})
+        if first.steps_done == 6:
+            first.log_losses()                               # a line past what was saved
+            break
+    second = begun(tmp_path / "parts", Regression(), resume=True, steps=8, save_every=4, sample_every=100)
+    assert second.steps_done == 4 and train(second) == ([8], [8])
+    assert [entry["step"] for entry in second.log.history("train")] == [1, 4, 5, 8]
+    expected = load_file(whole.state_file)
+    for name, array in load_file(second.state_file).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_saved_stays(tmp_path, bad):
+    options = dict(steps=40, save_every=10, sample_every=100)
+    run = begun(tmp_path, Regression(), **options)
+
+    def losses(step, x, y):
+        values = run.model.losses(step, x, y)
+        return {"loss": values["loss"] * jt.array(np.float32(bad if step == 14 else 1)), "rows": values["rows"]}
+
+    with pytest.raises(RunError, match="not finite at or shortly before step 20"):
+        train(run, losses)
+    assert [header.step for _, header in ranked(tmp_path)] == [10]
+    assert all(np.isfinite(array).all() for array in load_file(run.state_file).values())
+    assert run.log.history("train")[-1]["step"] == 10
+    again = begun(tmp_path, Regression(), resume=True, **options)                 # what was saved is good to go on from
+    assert train(again)[0] == [20, 30, 40]
+
+
+def test_a_gradient_that_is_not_finite_is_noticed_before_its_weights_are_saved(tmp_path):
+    run = begun(tmp_path, Regression(), steps=20, save_every=10, sample_every=100)
+
+    def losses(step, x, y):        # 0 * sqrt(0): the loss is as before, its slope is infinite times zero
+        values = run.model.losses(step, x, y)
+        if step == 19:
+            w = run.model.w
+            values["loss"] = values["loss"] + jt.sqrt(w - w.detach()).sum()
+        return values
+
+    with pytest.raises(RunError, match="weights of w are not finite after step 20"):
+        train(run, losses)
+    assert math.isfinite(run.log.history("train")[-1]["loss"])
+    assert [header.step for _, header in ranked(tmp_path)] == [10]
+    assert all(np.isfinite(array).all() for array in load_file(run.state_file).values())
+
+
+def test_values_assigned_from_outside_are_the_averages_too_and_stay_trainable(tmp_path):
+    run = begun(tmp_path, Regression(), steps=20, save_every=20, sample_every=20)
+    begin = run.model._true + np.float32(0.5)
+    run.state.assign("w", begin)
+    for var in (run.model.w, run.state.ema.average["w"]):
+        np.testing.assert_array_equal(var.numpy(), begin)
+    train(run)
+    assert not run.model.w.is_stop_grad() and run.state.ema.average["w"].is_stop_grad()
+    assert np.abs(run.model.w.numpy() - run.model._true).max() < 0.4
+
+
+def test_a_step_whose_float16_gradients_overflow_moves_nothing_and_the_run_goes_on(tmp_path):
+    run = begun(tmp_path, Overflowing(), precision="float16", steps=4, save_every=4, sample_every=100)
+    run.state.loss_scale.value = 512.0
+    before = {}
+
+    def losses(step, x, y):
+        before[step] = {name: var.numpy() for name, var in run.state.tensors().items()}
+        return run.model.losses(step, x, y)
+
+    train(run, losses)
+    after = load_file(run.state_file)
+    for name in ("raw.w", "ema.w", "m.w", "v.w"):
+        np.testing.assert_array_equal(after[name], before[3][name], err_msg=name)
+        assert not np.array_equal(before[3][name], before[2][name]), name
+    state, line = run.state, run.log.history("train")[-1]
+    assert state.steps_done == 4 and state.optimizer.n == state.ema.n == 3
+    assert state.loss_scale.value == line["loss_scale"] == 256 and line["skipped"] == 1
+
+
+def test_a_scaled_run_takes_the_steps_of_an_unscaled_one_and_resumes_as_it_was(tmp_path):
+    options = dict(steps=6, save_every=3, sample_every=100)
+    plain = begun(tmp_path / "plain", Regression(), **options)
+    scaled = begun(tmp_path / "scaled", Regression(), precision="float16", **options)
+    scaled.state.loss_scale.value = 1024.0
+    train(plain)
+    train(scaled)
+    for name in ("raw.w", "m.w", "v.w"):
+        np.testing.assert_allclose(load_file(scaled.state_file)[name], load_file(plain.state_file)[name], rtol=2e-6, atol=1e-9)
+    again = begun(tmp_path / "again", Regression(), precision="float16", **options).state
+    scaled.state.loss_scale.skipped = 2
+    again.restore({name: var.numpy() for name, var in scaled.state.tensors().items()}, 6)
+    assert again.loss_scale.value == 1024 and (again.optimizer.n, again.ema.n, again.steps_done) == (4, 4, 6)
