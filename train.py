@@ -11,7 +11,7 @@ EXAMPLES = """examples:
   python train.py --input_path train_resized --config small --set train.unet.steps=2000 --set train.run=runs/try
   python train.py --input_path train_resized --stage autoencoder   the autoencoder alone
   python train.py --input_path train_resized --stage segmenter     a segmenter for evaluate.py; begins with weights trained on
-                                            ImageNet or ADE20K where --set train.segmenter.start=FILE names some
+                                            ImageNet or ADE20K where --set train.segmenter.init_from=FILE names some
 
 --input_path holds imgs/<stem>.jpg and labels/<stem>.png (grey, ids 0..28). Logs, loss curve, pictures and checkpoints go
 to the folder named by train.run in the config."""

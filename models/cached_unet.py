@@ -21,7 +21,7 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class CachedUNet:
-    """model(z, t, labels), model.guided(z, t, labels, scale) and model.branches(...) of a UNet whose weights stay.
+    """model(z, t, labels) and model.branches(z, t, labels) of a UNet whose weights stay.
 
     labels: (B, H, W) ids. What depends on them is made at the first call with a new Var and kept for the next ones, which
     have to pass the same Var. cache_gb: GB (10^9 bytes) of gamma and beta to keep at most; what does not fit, the layers
@@ -37,11 +37,6 @@ class CachedUNet:
     def __call__(self, z, t, labels):
         """z (B, C, h, w), t a number, labels (B, h, w) -> (B, C or 2C, h, w), with the masks."""
         return self.run(z, t, labels, branches=1)
-
-    def guided(self, z, t, labels, scale):
-        """Classifier-free guidance: eps_u + scale (eps_c - eps_u), (B, C, h, w)."""
-        eps_c, eps_u = (out[:, :z.shape[1]] for out in self.branches(z, t, labels))
-        return eps_u + scale * (eps_c - eps_u)
 
     def branches(self, z, t, labels):
         """The outputs with and without the masks, each (B, C or 2C, h, w)."""

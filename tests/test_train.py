@@ -26,7 +26,7 @@ def options(folder, **more):
               "autoencoder.path": folder / "autoencoder.safetensors"}
     for section, config in (("autoencoder", TINY_AUTOENCODER), ("unet", TINY_UNET)):
         values.update({f"{section}.{name}": value for name, value in vars(config).items() if name != "path"})
-    stage_options = {"start": "", "steps": STEPS, "batch_size": 2, "save_every": 2, "sample_every": STEPS, "keep": 9,
+    stage_options = {"init_from": "", "steps": STEPS, "batch_size": 2, "save_every": 2, "sample_every": STEPS, "keep": 9,
                      "lr": 1.0e-3, "decay": True}
     for stage in STAGES:
         values.update({f"train.{stage}.{name}": value for name, value in stage_options.items()})

@@ -28,8 +28,8 @@ def train_autoencoder(config, pairs, resume):
                         "expected its file, or autoencoder.kind: vq")
     model = build_autoencoder(config.autoencoder, seed=config.train.seed)
     run = Run(config, "autoencoder", model)
-    if options.start:
-        load_weights(model, options.start, "autoencoder")
+    if options.init_from:
+        load_weights(model, options.init_from, "autoencoder")
     run.start(resume)
     training, validation = train_val_split(pairs, config.data.validation)
     held = [read_image(pair.image, *size) for pair in validation]

@@ -75,13 +75,13 @@ def train_segmenter(config, pairs, resume):
 
 
 def begin(config):
-    """(model, lines for people): the weights that training begins with. Their architecture is that of train.segmenter.start,
+    """(model, lines for people): the weights that training begins with. Their architecture is that of train.segmenter.init_from,
     where there is one, and goes into config.segmenter."""
-    seed, start = config.train.seed, config.train.segmenter.start
+    seed, start = config.train.seed, config.train.segmenter.init_from
     if not start:
         return build_segmenter(config.segmenter, seed), [f"segmenter of {config.segmenter.widths}, drawn from seed {seed}"]
     if not Path(start).is_file():
-        raise UserError(f"train.segmenter.start is {start}: no such file, expected weights to begin with")
+        raise UserError(f"train.segmenter.init_from is {start}: no such file, expected weights to begin with")
     if is_ours(Path(start)):
         theirs = read_header(start, "segmenter").config["segmenter"]
         adopt(config.segmenter, widths=theirs["widths"], depths=theirs["depths"], reductions=theirs["reductions"],

@@ -17,7 +17,7 @@ from training.loss_scale import LossScale
 LOG_SECONDS = 10  # between lines of the log, at most
 # A run resumes with its own options only, so that what changes the rate is another run.
 ADVICE = ("the checkpoints of earlier steps are as they were. A lower learning rate or a longer warm-up often helps, in a "
-          "new run: --set train.run=runs/OTHER --set train.STAGE.lr=... --set train.STAGE.start=CHECKPOINT")
+          "new run: --set train.run=runs/OTHER --set train.STAGE.lr=... --set train.STAGE.init_from=CHECKPOINT")
 
 
 class Training:

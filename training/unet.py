@@ -22,7 +22,7 @@ from training.run import Run
 SHOWN = 4                # rows in the picture
 VALIDATION_DRAWS = 4     # timesteps per held-out image
 # The picture's sampling: short, so that it costs seconds. Its guidance is the first round's.
-PREVIEW = {"sampler": "ddim", "steps": 25, "start": 16}
+PREVIEW = {"sampler": "ddim", "t_start": 600, "steps": 16}
 
 
 def train_unet(config, pairs, autoencoder, resume):
@@ -43,8 +43,8 @@ def train_unet(config, pairs, autoencoder, resume):
     run = Run(config, "unet", model, extra={"autoencoder": code}, precision=config.train.precision)
     run.check(resume)
     latents = build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache)
-    if options.start:
-        load_weights(model, options.start, "unet")
+    if options.init_from:
+        load_weights(model, options.init_from, "unet")
     run.start(resume)
     copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
     training, validation = train_val_split(list(range(len(pairs))), config.data.validation)
@@ -55,7 +55,7 @@ def train_unet(config, pairs, autoencoder, resume):
         chosen = rows[batch_rows(config.train.seed, step, options.batch_size, len(rows))]
         rng = generator(config.train.seed, "unet", step)
         labels = latents.labels[chosen].astype(np.int32)
-        return draw_noise(rng, latents.z[chosen], drop_masks(labels, rng.random(len(chosen)) < options.mask_drop), schedule)
+        return draw_noise(rng, latents.z[chosen], drop_masks(labels, rng.random(len(chosen)) < options.mask_dropout), schedule)
 
     def losses(batch, step):
         z_0, labels, t, eps = batch

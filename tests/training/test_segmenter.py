@@ -128,7 +128,7 @@ def ade20k(classes=150):
 
 def starting_with(path):
     config = Config()
-    config.train.segmenter.start = str(path)
+    config.train.segmenter.init_from = str(path)
     model, notes = begin(config)
     return config, model, notes
 
@@ -275,7 +275,7 @@ def test_a_run_resumed_ends_with_the_same_tensors(data, trained, tmp_path):
 @pytest.mark.parametrize("arguments, expected", [
     (["--resume", "--set", "segmenter.scale=1.5"], "segmenter.scale was 1.2, now 1.5; expected the same to resume"),
     (["--set", "train.segmenter.crop=16"], "cut to 16x16, expected at least 32"),
-    (["--set", "train.segmenter.start=none.pth"], "none.pth")])
+    (["--set", "train.segmenter.init_from=none.pth"], "none.pth")])
 def test_a_mistake_is_one_line(data, trained, tmp_path, arguments, expected):
     folder = trained[0] if "--resume" in arguments else tmp_path
     status, _, stderr = train(data, folder, *arguments)

@@ -42,7 +42,7 @@ def work(tmp_path_factory):
     for kind, network in networks.items():
         write_checkpoint(folder / f"{kind}.safetensors", parameters_of(network), Header(kind, config_dict(config)))
         jittor_pickle(folder / f"{kind}.pkl", {name: var.numpy() for name, var in parameters_of(network).items()})
-    (folder / "sampling.yaml").write_text("sampling: {rounds: [{steps: 50, start: 2, guidance: 2.0}]}")
+    (folder / "sampling.yaml").write_text("sampling: {rounds: [{t_start: 20, steps: 2, guidance: 2.0}]}")
     return folder
 
 
@@ -92,7 +92,7 @@ def test_training_starts_from_published_files_and_takes_their_architecture(work,
     config.data.height, config.data.width, config.data.cache, config.data.validation = 48, 64, str(tmp_path / "latents"), 1
     config.autoencoder.path = str(work / "autoencoder.safetensors").replace(".safetensors", ".missing")
     config.train.run = str(tmp_path / "run")
-    config.train.unet = dataclasses.replace(config.train.unet, steps=1, batch_size=1, start=str(work / "unet.pkl"))
+    config.train.unet = dataclasses.replace(config.train.unet, steps=1, batch_size=1, init_from=str(work / "unet.pkl"))
     (tmp_path / "c.yaml").write_text(config_yaml(config))
     one = tmp_path / "only"
     one.mkdir()
