@@ -48,7 +48,7 @@ def main(argv):
         with jt.no_grad():
             if start is None:
                 eps = jt.array(normal(sampling.seed, names, 0, shape, "start"))
-                start = noised(encode, photos, round_, eps, schedule).numpy()
+                start = noised(encode, photos, round_, schedule, eps).numpy()
             eps_model = guided(model, round_.guidance, round_.guidance_interval, round_.guidance_rescale)
             z = denoise(eps_model, jt.array(start), jt.array(labels), points_of(round_, schedule), round_.sampler, round_.eta,
                         lambda i: normal(sampling.seed, names, 0, shape, i))                # noqa: B023

@@ -130,8 +130,8 @@ def each_setting(steps):
 
 def variant(round_, sampler, spacing, steps):
     """A round from the same start by another way."""
-    return dataclasses.replace(round_, sampler=sampler, spacing=spacing, steps=1 if round_.t_start == 0 else steps, timesteps=[],
-                               eta=0.0)
+    steps = steps if round_.t_start else 1                  # t = 0 has nothing below it
+    return dataclasses.replace(round_, sampler=sampler, spacing=spacing, steps=steps, timesteps=[], eta=0.0)
 
 
 class Run:
@@ -149,7 +149,7 @@ class Run:
             if k > 0:
                 images = recoloured(images, self.references, self.sampling)
             eps = jt.array(normal(self.sampling.seed, self.names, k, self.shape, "start"))
-            z_T = noised(self.encode, images, self.sampling.rounds[k], eps, self.schedule)
+            z_T = noised(self.encode, images, self.sampling.rounds[k], self.schedule, eps)
             z_T.sync()
         return z_T
 

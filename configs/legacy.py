@@ -1,10 +1,10 @@
-"""The words of earlier versions. What they wrote of themselves into checkpoints, run states and manifests is read in today's.
+"""The words of earlier versions: what they wrote into checkpoints, run states and manifests is read in today's.
 
-A round used to say `steps`, the length of an evenly spaced grid of timesteps, and `start`, how many of its points are taken, or
-with another spacing `levels`, how many instead; `published_offset` was the noise of the grid point above the first.
+A round used to say `steps`, the length of an evenly spaced grid of timesteps, and `start`, how many of its points are
+taken, or with another spacing `levels`, how many instead; `published_offset` was the noise of the point above those.
 """
 STAGE = {"start": "init_from", "mask_drop": "mask_dropout"}     # of train.autoencoder, train.unet and train.segmenter
-ROUND = {"steps": 500, "start": 300, "spacing": "published", "levels": 0, "published_offset": False}    # and their defaults
+ROUND = {"steps": 500, "start": 300, "spacing": "published", "levels": 0, "published_offset": False}   # defaults too
 GONE = ("start", "levels", "published_offset")                  # what today's rounds do not have
 
 
@@ -28,12 +28,14 @@ def translate_sampling(sampling, timesteps=1000):
 
 
 def translate_round(round_, timesteps=1000):
-    """A round in today's words, which denoises along the same timesteps; as it is where it is in them or had no meaning."""
+    """A round in today's words, along the same timesteps; one that is in them, or had no meaning, is as it was."""
     if not is_old(round_):
         return round_
     old = {**ROUND, **round_}
     steps, start, above = old["steps"], old["start"], bool(old["published_offset"])
-    if not all(type(n) is int for n in (steps, start, timesteps)) or not 1 <= start <= steps - above <= timesteps <= 1e6:
+    if not all(type(n) is int for n in (steps, start, timesteps)):
+        return round_
+    if not 1 <= start <= steps - above <= timesteps <= 1e6:
         return round_
     grid = old_grid(timesteps, steps)
     t = grid[:start]
@@ -52,7 +54,7 @@ def is_old(round_):
 
 
 def old_grid(timesteps, steps):
-    """The grid of `steps` timesteps: 0, s, 2s, ... with the smallest stride s that gives exactly so many, else rounded down."""
+    """`steps` timesteps: 0, s, 2s, ... with the smallest stride s that gives exactly so many, else rounded down."""
     grid = list(range(0, timesteps, -(-timesteps // steps)))
     return grid if len(grid) == steps else [i * timesteps // steps for i in range(steps)]
 
@@ -60,11 +62,13 @@ def old_grid(timesteps, steps):
 def old_words(tree):
     """A line for everything in a yaml's tree that is said in the words of before, with today's."""
     sections = {name: part for name, part in tree.items() if isinstance(part, dict)}
-    lines = [f"train.{name}.{old} is now {new}" for name, stage in sections.get("train", {}).items() if isinstance(stage, dict)
-             for old, new in STAGE.items() if old in stage]
+    lines = [f"train.{name}.{old} is now {new}" for name, stage in sections.get("train", {}).items()
+             if isinstance(stage, dict) for old, new in STAGE.items() if old in stage]
     rounds = sections.get("sampling", {}).get("rounds")
-    return lines + ["sampling.rounds: start and a grid's steps are now t_start and steps" + said(round_, length(sections))
-                    for round_ in (rounds if isinstance(rounds, list) else []) if is_old(round_)]
+    for round_ in filter(is_old, rounds if isinstance(rounds, list) else []):
+        lines.append("sampling.rounds: start and a grid's steps are now t_start and steps"
+                     + said(round_, length(sections)))
+    return lines
 
 
 def said(round_, timesteps):

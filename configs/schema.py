@@ -175,14 +175,14 @@ class RoundConfig:
     sampler: str = "ddim"             # ddim | ddpm | dpm++2m | dpm++2m_sde | unipc
     t_start: int = 598                # timestep that the image is noised to, 0 to diffusion.timesteps - 1
     steps: int = 300                  # denoising steps from there down to t = 0
-    spacing: str = "uniform"          # of their timesteps: uniform in t | logsnr, in the log of the signal-to-noise ratio
-    timesteps: list[float] = field(default_factory=list)            # instead of a spacing: every one, from t_start down
+    spacing: str = "uniform"          # of their timesteps: uniform, in t | logsnr, in the signal-to-noise ratio's log
+    timesteps: list[float] = field(default_factory=list)            # instead of a spacing: all, from t_start down
     guidance: float = 3.5             # classifier-free guidance scale; 1 = none
     guidance_interval: list[float] = field(default_factory=list)    # [low, high]: the t that are guided; [] = all
     guidance_rescale: float = 0.0     # way back to the unguided noise's deviation, 0 to 1
     eta: float = 0.0                  # DDIM's noise, 0 = deterministic
-    from_noise: bool = False          # ignore the reference: z_T ~ N(0, I), Table 2's DM; t_start near the schedule's end
-    t_noise: int = 0                  # as the published code: noise of this timestep, first call at t_start; 0 = t_start
+    from_noise: bool = False          # no reference, Table 2's DM: z_T ~ N(0, I) at a t_start near the end
+    t_noise: int = 0                  # as the published code: noise of this t, first call at t_start; 0 = t_start
 
     def check(self):
         one_of("sampling.rounds: sampler", self.sampler, SAMPLERS)
@@ -190,7 +190,8 @@ class RoundConfig:
         if self.steps < 1:
             raise ConfigError(f"sampling.rounds: steps is {self.steps}, expected at least 1")
         if self.t_start == 0 and self.steps > 1:
-            raise ConfigError(f"sampling.rounds: steps is {self.steps} from t_start 0, expected 1: there is no lower timestep")
+            raise ConfigError(f"sampling.rounds: steps is {self.steps} from t_start 0, expected 1: there is no lower "
+                              "timestep")
         if self.timesteps:
             self.check_timesteps()
         if self.from_noise and self.t_noise:
@@ -211,21 +212,22 @@ class RoundConfig:
         """Raises ConfigError unless `timesteps` falls from t_start in `steps` steps."""
         t = self.timesteps
         if (t[0], len(t)) != (self.t_start, self.steps):
-            raise ConfigError(f"sampling.rounds: timesteps are {len(t)} from {t[0]:g}, expected steps ({self.steps}) from t_start "
-                              f"({self.t_start})")
+            raise ConfigError(f"sampling.rounds: timesteps are {len(t)} from {t[0]:g}, expected steps ({self.steps}) "
+                              f"from t_start ({self.t_start})")
         if any(below >= above for above, below in zip(t, t[1:])) or t[-1] < 0:
-            raise ConfigError("sampling.rounds: timesteps do not fall, expected each below the one before, the last at least 0")
+            raise ConfigError("sampling.rounds: timesteps do not fall, expected each below the one before, the last at "
+                              "least 0")
 
     def check_schedule(self, timesteps):
         """Raises ConfigError unless the round lies on a schedule of diffusion.timesteps."""
         for name in ("t_start", "t_noise"):
             if not 0 <= getattr(self, name) < timesteps:
-                raise ConfigError(f"sampling.rounds: {name} is {getattr(self, name)}, expected 0 to {timesteps - 1}, below "
-                                  "diffusion.timesteps")
+                raise ConfigError(f"sampling.rounds: {name} is {getattr(self, name)}, expected 0 to {timesteps - 1}, "
+                                  "below diffusion.timesteps")
         # There a picture would still show: alpha_bar is 0.01 at two thirds of the linear schedule.
         if self.from_noise and 3 * self.t_start < 2 * timesteps - 3:
-            raise ConfigError(f"sampling.rounds: t_start is {self.t_start} with from_noise, expected {timesteps - 1} or little "
-                              "less: pure noise is the end of the schedule")
+            raise ConfigError(f"sampling.rounds: t_start is {self.t_start} with from_noise, expected {timesteps - 1} or "
+                              "little less: pure noise is the end of the schedule")
 
 
 @dataclass

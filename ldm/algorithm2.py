@@ -10,26 +10,27 @@ from ldm.schedule import alpha_bar_at, at, spaced
 from runtime.backend import jt
 
 
-def synthesise(encode, decode, model, references, labels, names, sampling, schedule, latent_channels=3, progress=None):
+def synthesise(encode, decode, model, references, labels, names, sampling, schedule, latent_channels=3,
+               progress=None):
     """Algorithm 2 for a batch -> (images uint8 (B, H, W, 3), network evaluations per image).
 
-    encode: x (B, 3, H, W) -> z_0 (B, C, h, w); decode: back; model: theta* of Eq. (7), callable (z, t, labels) -> eps.
-    references: X_R, uint8 (B, H, W, 3); labels: m, int (B, h, w); names: B strings that key each image's noise;
-    sampling: SamplingConfig, one RoundConfig for every k; progress(): called after every denoising step.
+    encode: x (B, 3, H, W) -> z_0 (B, C, h, w); decode: back; model: theta* of Eq. (7), callable (z, t, labels)
+    -> eps. references: X_R, uint8 (B, H, W, 3); labels: m, int (B, h, w); names: B strings that key each image's
+    noise; sampling: SamplingConfig, one RoundConfig for every k; progress(): called after every denoising step.
     """
     references, labels = np.asarray(references), np.asarray(labels, dtype=np.int32)
     assert len(references) == len(labels) == len(names), (len(references), len(labels), len(names))
     shape = (latent_channels, *labels.shape[1:])
     images, m = references, jt.array(labels)
     with jt.no_grad():
-        for k, r in enumerate(sampling.rounds):                                         # K rounds of refinement
-            noise = lambda key: normal(sampling.seed, names, k, shape, key)             # noqa: B023 (used in this round)
+        for k, r in enumerate(sampling.rounds):                               # K rounds of refinement
+            noise = lambda key: normal(sampling.seed, names, k, shape, key)   # noqa: B023 (used in its round only)
             if k > 0:
-                images = recoloured(images, references, sampling)                       # Eq. (6)
-            z_T = noised(encode, images, r, jt.array(noise("start")), schedule)         # Eq. (1)
+                images = recoloured(images, references, sampling)             # Eq. (6)
+            z_T = noised(encode, images, r, schedule, jt.array(noise("start")))                       # Eq. (1)
             eps_model = guided(model, r.guidance, r.guidance_interval, r.guidance_rescale)
-            z_0 = denoise(eps_model, z_T, m, points_of(r, schedule), r.sampler, r.eta, noise, progress)     # Eq. (5)
-            images = to_uint8(decode(z_0), sampling.truncate)                           # X_G^k
+            z_0 = denoise(eps_model, z_T, m, points_of(r, schedule), r.sampler, r.eta, noise, progress)  # Eq. (5)
+            images = to_uint8(decode(z_0), sampling.truncate)                 # X_G^k
     return images, evaluations(sampling, schedule)
 
 
@@ -41,22 +42,23 @@ def recoloured(images, references, sampling):
     return filed(transfer_all(sampling.colour_transfer, filed(images), references))
 
 
-def noised(encode, images, round_, eps, schedule):
-    """z_T of a round (B, C, h, w): the images' latents, noised to its t_start or t_noise; eps itself from pure noise."""
+def noised(encode, images, round_, schedule, eps):
+    """z_T of a round, like eps (B, C, h, w): the images' latents noised to t_start (or t_noise), Eq. (1)."""
     if round_.from_noise:
-        return eps                                                                      # Table 2's DM: no reference
-    return q_sample(encode(from_uint8(images)), alpha_bar_at(schedule, round_.t_noise or round_.t_start), eps)
+        return eps                                                            # Table 2's DM: no reference
+    z_0 = encode(from_uint8(images))
+    return q_sample(z_0, alpha_bar_at(schedule, round_.t_noise or round_.t_start), eps)
 
 
 def points_of(round_, schedule):
-    """The timesteps of a round with their noise levels, as a Schedule."""
+    """The timesteps of a round and their noise levels, a Schedule that ends at t_start."""
     if round_.timesteps:
         return at(schedule, round_.timesteps[::-1])
     return spaced(schedule, round_.t_start, round_.steps, round_.spacing)
 
 
 def evaluations(sampling, schedule=None):
-    """Network evaluations per image; a guided step counts two. schedule: needed where a round has a guidance interval."""
+    """Network evaluations per image; a guided step counts two. schedule: where a round has a guidance interval."""
     return sum(calls(round_, schedule) for round_ in sampling.rounds)
 
 
@@ -64,5 +66,6 @@ def calls(round_, schedule=None):
     """Network evaluations of a round per image."""
     if not round_.guidance_interval:
         return round_.steps * (2 if round_.guidance > 1 else 1)
-    assert schedule is not None, "where the steps of a round with a guidance interval lie depends on the schedule"
-    return sum(2 if guides(round_.guidance, round_.guidance_interval, t) else 1 for t in points_of(round_, schedule).timesteps)
+    assert schedule is not None, "which steps lie in a guidance interval depends on the schedule"
+    return sum(2 if guides(round_.guidance, round_.guidance_interval, t) else 1
+               for t in points_of(round_, schedule).timesteps)

@@ -12,11 +12,12 @@ NOISY = ("ddpm", "dpm++2m_sde")
 
 
 def denoise(model, z_T, labels, points, sampler="ddim", eta=0.0, noise_fn=None, progress=None):
-    """z_T, at the noise level of the last of `points`, denoised along them to z_0 (B, C, h, w): one step a point, Eq. (5).
+    """The reverse process from z_T, at the noise level of the last of `points`, to z_0 (B, C, h, w): a step a point.
 
-    model: callable (z, t, labels) -> eps (B, C, h, w), t a plain number, an int where all the points' are whole; labels: (B, h,
-    w); points: a Schedule from spaced(); sampler: one of SAMPLERS; eta: ddim's. noise_fn(i) -> float32 array (B, C, h, w), the
-    noise of the step at point i; needed unless the sampler is deterministic. progress(): called after every step.
+    model: callable (z, t, labels) -> eps (B, C, h, w), t a plain number, an int where all timesteps are whole;
+    labels: (B, h, w); points: a Schedule, such as from spaced(); sampler: one of SAMPLERS; eta: ddim's.
+    noise_fn(i) -> float32 array (B, C, h, w), the noise of the step at point i, for a sampler that adds some.
+    progress(): called after every step.
     """
     stochastic = sampler in NOISY or eta > 0
     assert noise_fn is not None or not stochastic, (sampler, eta)
@@ -34,7 +35,8 @@ def denoise(model, z_T, labels, points, sampler="ddim", eta=0.0, noise_fn=None, 
 
 
 def stepper(sampler, eta=0.0):
-    """The steps of one trajectory: a callable (z_t, eps, alpha_bar_t, alpha_bar_prev, noise) -> z_prev, to be called in order."""
+    """The steps of one trajectory: a callable (z_t, eps, alpha_bar_t, alpha_bar_prev, noise) -> z_prev, called in
+    order."""
     assert sampler in SAMPLERS, sampler
     if sampler == "ddim":
         return lambda z_t, eps, alpha_bar_t, alpha_bar_prev, noise: ddim_step(z_t, eps, alpha_bar_t, alpha_bar_prev, eta, noise)

@@ -20,9 +20,9 @@ PUBLISHED_STEPS = 1000  # the length that the constants of every schedule are pr
 @dataclass(frozen=True)
 class Schedule:
     """A noise schedule, or some timesteps of one, rising. Every array is (T,) float64; index 0 is one noising step."""
-    betas: np.ndarray         # beta_t, variance of the noise that the step from the point before to this one adds
+    betas: np.ndarray         # beta_t, variance of the noise added since the timestep before
     alpha_bar: np.ndarray     # product of 1 - beta up to t
-    timesteps: np.ndarray     # (T,) on the full schedule, 0..999, which is what the network is told; int where all are whole
+    timesteps: np.ndarray     # 0..999 on the full schedule, what the network is told; int where all are whole
 
     def __len__(self):
         return len(self.betas)
@@ -90,10 +90,10 @@ def make_schedule(kind="linear", timesteps=PUBLISHED_STEPS):
 
 
 def spaced(schedule, t_start, steps, spacing="uniform"):
-    """The `steps` timesteps of a full schedule from t_start down to 0, evenly spaced, as a Schedule that ends at t_start.
+    """`steps` evenly spaced timesteps of a full schedule, 0 to t_start, as a Schedule.
 
-    spacing: uniform, in t, or logsnr, in the log of the signal-to-noise ratio. Timesteps may have fractions. One step is
-    t_start itself. The published ddim500 and ddim50 are uniform: 0, 2, ..., 998 and 0, 20, ..., 980.
+    spacing: uniform, in t, or logsnr, in the log of the signal-to-noise ratio; timesteps may have fractions. One
+    step is t_start itself. The published ddim500 and ddim50 are uniform: 0, 2, ..., 998 and 0, 20, ..., 980.
     """
     assert 0 <= t_start <= len(schedule) - 1 and steps >= 1, (t_start, len(schedule), steps)
     assert steps == 1 or t_start > 0, (t_start, steps)
@@ -102,29 +102,31 @@ def spaced(schedule, t_start, steps, spacing="uniform"):
     elif spacing == "logsnr":
         known = log_snr(schedule.alpha_bar)
         high, low = known[0], np.interp(t_start, np.arange(len(known)), known)
-        t = np.interp(-np.linspace(high, low, steps), -known, np.arange(len(known)))    # np.interp wants rising values
+        t = np.interp(-np.linspace(high, low, steps), -known, np.arange(len(known)))  # it wants rising values
         t[0] = 0
     else:
         raise UserError(f"sampling.rounds: spacing is {spacing!r}, expected {' or '.join(SPACINGS)}")
-    t[-1] = t_start                                     # rounding left it, or the one step asked for
+    t[-1] = t_start                           # rounding left it, or the one step asked for
     return at(schedule, t)
 
 
 def at(schedule, t):
-    """The rising timesteps t (N,) of a full schedule as a Schedule: their alpha_bar, and the betas between them."""
+    """Rising timesteps t (N,) of a full schedule as a Schedule: their alpha_bar, and the betas between them."""
     alpha_bar, t = alpha_bar_at(schedule, t), np.asarray(t)
+    betas = 1 - alpha_bar / np.append(1.0, alpha_bar[:-1])
     whole = np.rint(t).astype(int)
-    return Schedule(1 - alpha_bar / np.append(1.0, alpha_bar[:-1]), alpha_bar, whole if (whole == t).all() else t)
+    return Schedule(betas, alpha_bar, whole if (whole == t).all() else t)
 
 
 def alpha_bar_at(schedule, t):
-    """alpha_bar at timesteps t of a full schedule, float64 like t: exactly its own at whole ones, and between two of them with
-    log_snr linear in t."""
+    """alpha_bar at timesteps t of a full schedule, float64 like t: the schedule's own at whole ones, and between
+    two of them with log_snr linear in t."""
     t = np.asarray(t, dtype=np.float64)
-    known = np.interp(t, np.arange(len(schedule)), log_snr(schedule.alpha_bar))
-    return np.where(t == np.rint(t), schedule.alpha_bar[np.rint(t).astype(int)], 1 / (1 + np.exp(-known)))
+    between = np.interp(t, np.arange(len(schedule)), log_snr(schedule.alpha_bar))
+    whole = np.rint(t).astype(int)
+    return np.where(t == whole, schedule.alpha_bar[whole], 1 / (1 + np.exp(-between)))
 
 
 def log_snr(alpha_bar):
-    """log(alpha_bar / (1 - alpha_bar)), the log of the signal-to-noise ratio: twice the lambda of the solvers' papers."""
+    """log(alpha_bar / (1 - alpha_bar)), of the signal-to-noise ratio: twice the lambda of the solvers' papers."""
     return np.log(alpha_bar) - np.log1p(-alpha_bar)

@@ -75,8 +75,8 @@ def train_segmenter(config, pairs, resume):
 
 
 def begin(config):
-    """(model, lines for people): the weights that training begins with. Their architecture is that of train.segmenter.init_from,
-    where there is one, and goes into config.segmenter."""
+    """(model, lines for people): the weights that training begins with. Their architecture is that of
+    train.segmenter.init_from, where there is one, and goes into config.segmenter."""
     seed, start = config.train.seed, config.train.segmenter.init_from
     if not start:
         return build_segmenter(config.segmenter, seed), [f"segmenter of {config.segmenter.widths}, drawn from seed {seed}"]

@@ -84,7 +84,8 @@ def test_what_never_had_a_meaning_stays_for_the_schema_to_refuse(tree):
 @pytest.mark.parametrize("text, lines", [
     ("sampling: {rounds: [{steps: 500, start: 300}]}",
      ["sampling.rounds: start and a grid's steps are now t_start and steps; this round is {t_start: 598, steps: 300}"]),
-    ("sampling: {rounds: [{sampler: ddim, steps: 50, start: 20, guidance: 3.7, published_offset: true}, {t_start: 80, steps: 3}]}",
+    ("sampling: {rounds: [{sampler: ddim, steps: 50, start: 20, guidance: 3.7, published_offset: true}, "
+     "{t_start: 80, steps: 3}]}",
      ["sampling.rounds: start and a grid's steps are now t_start and steps; this round is "
       "{sampler: ddim, t_start: 380, steps: 20, guidance: 3.7, t_noise: 400}"]),
     ("sampling: {rounds: [{steps: 60, start: 4}]}",

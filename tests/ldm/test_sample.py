@@ -34,7 +34,8 @@ def test_the_exact_noise_of_one_picture_leads_back_to_it(sampler, eta, points):
 
 
 @pytest.mark.parametrize("sampler, eta, points", [
-    ("ddim", 0.0, spaced(schedule, 996, 250)), ("ddim", 1.0, spaced(schedule, 996, 250)), ("ddpm", 0.0, spaced(schedule, 996, 250)),
+    ("ddim", 0.0, spaced(schedule, 996, 250)), ("ddim", 1.0, spaced(schedule, 996, 250)),
+    ("ddpm", 0.0, spaced(schedule, 996, 250)),
     ("dpm++2m", 0.0, spaced(schedule, 999, 40, "logsnr")), ("unipc", 0.0, spaced(schedule, 999, 20, "logsnr")),
     ("dpm++2m_sde", 0.0, spaced(schedule, 999, 60, "logsnr")), ("dpm++2m_sde", 0.0, spaced(schedule, 996, 250))])
 def test_an_exact_denoiser_recovers_mean_and_variance(sampler, eta, points):
@@ -81,7 +82,8 @@ def test_every_sampler_calls_the_network_once_a_step_and_between_timesteps_with_
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_one_step_is_the_predicted_z_0(sampler):
     z_T, points = normal(0, ["a", "b"], 0, SHAPE), spaced(schedule, 380, 1)
-    found = denoise(lambda z, t, labels: 0.25 * z, jt.array(z_T), None, points, sampler=sampler, noise_fn=lambda i: 1 / 0).numpy()
+    model = lambda z, t, labels: 0.25 * z
+    found = denoise(model, jt.array(z_T), None, points, sampler=sampler, noise_fn=lambda i: 1 / 0).numpy()
     alpha_bar = schedule.alpha_bar[380]
     np.testing.assert_allclose(found, z_T * (1 - 0.25 * (1 - alpha_bar) ** 0.5) / alpha_bar ** 0.5, rtol=1e-6)
 
