@@ -12,9 +12,9 @@ from runtime.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent
 PRECISIONS = ["float32", "bfloat16", "float16", "auto"]
-SCHEDULES = ["linear", "cosine", "scaled_linear", "constant_slope"]
-SAMPLERS = ["ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc"]
-SPACINGS = ["uniform", "logsnr"]
+SCHEDULES = ("linear", "cosine", "scaled_linear", "constant_slope")
+SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
+SPACINGS = ("uniform", "logsnr")
 
 
 class ConfigError(UserError):

@@ -21,8 +21,8 @@ from training.run import Run
 
 SHOWN = 4                # rows in the picture
 VALIDATION_DRAWS = 4     # timesteps per held-out image
-# The picture's sampling: short, so that it costs seconds. Its guidance is the first round's.
-PREVIEW = {"sampler": "ddim", "t_start": 600, "steps": 16}
+# The picture's sampling: from so much of the schedule, and short, so that it costs seconds. Its guidance is the first round's.
+PREVIEW_START, PREVIEW_STEPS = 0.6, 16
 
 
 def train_unet(config, pairs, autoencoder, resume):
@@ -77,7 +77,8 @@ def train_unet(config, pairs, autoencoder, resume):
         # Each mask is painted in the style of the next image.
         references = np.roll(images, 1, axis=0) if len(images) > 1 else images
         labels = latents.labels[[i * copies for i in chosen]].astype(np.int32)
-        preview = SamplingConfig(rounds=[RoundConfig(guidance=config.sampling.rounds[0].guidance, **PREVIEW)],
+        preview = SamplingConfig(rounds=[RoundConfig(t_start=int(PREVIEW_START * len(schedule)), steps=PREVIEW_STEPS,
+                                                     guidance=config.sampling.rounds[0].guidance)],
                                  colour_transfer="none", seed=config.train.seed)
         with jt.no_grad():
             samples, _ = synthesise(autoencoder.encode, autoencoder.decode, CachedUNet(model), references, labels,
