@@ -61,7 +61,7 @@ def main(argv):
 
     from configs.schema import config_dict
     from evaluation.metrics.style import style_similarity
-    from ldm.algorithm2 import evaluations, steps_taken
+    from ldm.algorithm2 import evaluations
     from runtime import pictures
     from runtime.backend import DEVICE
     from runtime.files import sha256
@@ -86,10 +86,11 @@ def main(argv):
         manifest_settings["candidates"] = {"n": args.candidates, "select": args.select,
                               "segmenter": args.segmenter and sha256(args.segmenter)}
     results = Submission(args.output_path, manifest_settings, {c.name: input_hash(c) for c in cases},
-                         height, width, config.output, args.overwrite, first=rank == 0)
+                         height, width, config.output, args.overwrite, first=rank == 0,
+                         timesteps=config.diffusion.timesteps)
     ours = shard(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]
-    steps = sum(steps_taken(round_) for round_ in config.sampling.rounds)
+    steps = sum(round_.steps for round_ in config.sampling.rounds)
     numbers = "" if config.sampling.precision == "float32" else f" in {config.sampling.precision}"
     print(f"{checkpoint} at step {weights.header.step} on the {DEVICE}{numbers}: {len(missing)} of {len(ours)} images to "
           f"paint, {steps} steps and {evaluations(config.sampling, schedule)} network evaluations each", flush=True)

@@ -59,7 +59,8 @@ def main(argv):
     rows = [name for name in ROWS if name != "+ME" or args.ensemble]
     for name in rows:
         config = output / f"{name.strip('+')}.yaml"
-        write_bytes(config, yaml.safe_dump({"sampling": sampling_of(name, given["sampling"])}).encode())
+        sampling = sampling_of(name, given["sampling"], given["diffusion"]["timesteps"])
+        write_bytes(config, yaml.safe_dump({"sampling": sampling}).encode())
         print(f"\n== {name}", flush=True)
         test.main(["--input_path", args.input_path, "--img_path", args.img_path, "--config", str(config), "--output_path",
                    str(folder(output, name)), "--checkpoint", args.ensemble if name == "+ME" else args.checkpoint])
@@ -76,15 +77,21 @@ def main(argv):
     print(f"\n{table}\n{output}/table.md, table.json, table.png")
 
 
-def sampling_of(name, sampling):
-    """The `sampling` section of a row, from the whole recipe's."""
+def sampling_of(name, sampling, timesteps=1000):
+    """The `sampling` section of a row, from the whole recipe's; timesteps: diffusion.timesteps."""
     rounds, transfer = [dict(round_) for round_ in sampling["rounds"]], sampling["colour_transfer"]
     if name == "DM":
-        # The whole grid of the first round, from pure noise.
-        rounds = [{**rounds[0], "start": rounds[0]["steps"], "from_noise": True, "published_offset": False}]
+        rounds = [from_noise(rounds[0], timesteps)]
     if name == "I2I":
         rounds = rounds[:1]
     return {**sampling, "rounds": rounds, "colour_transfer": transfer if name in ("+CT", "+ME") else "none"}
+
+
+def from_noise(round_, timesteps):
+    """A round from pure noise, with timesteps as far apart as in the round given."""
+    stride = round_["t_start"] / max(round_["steps"] - 1, 1) or timesteps
+    steps = int((timesteps - 1) / stride) + 1
+    return {**round_, "t_start": round(stride * (steps - 1)), "steps": steps, "timesteps": [], "from_noise": True, "t_noise": 0}
 
 
 def folder(output, name):

@@ -11,9 +11,8 @@ import numpy as np
 
 from benchmarks.solver_convergence import load, psnr
 from data.landscape import read_image, read_labels
-from ldm.algorithm2 import noised_start
+from ldm.algorithm2 import noised, points_of
 from ldm.guidance import guided
-from ldm.levels import walk
 from ldm.noise import normal
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
@@ -48,16 +47,17 @@ def main(argv):
         round_, sampling = config.sampling.rounds[0], config.sampling
         with jt.no_grad():
             if start is None:
-                start = noised_start(encode, 0, photos, photos, names, sampling, schedule, shape).numpy()
-            eps = guided(model, round_.guidance, round_.guidance_interval, round_.guidance_rescale)
-            z = denoise(eps, jt.array(start), jt.array(labels), walk(schedule, round_), sampler=round_.sampler, eta=round_.eta,
-                        noise_fn=lambda i: normal(sampling.seed, names, 0, shape, i))       # noqa: B023
+                eps = jt.array(normal(sampling.seed, names, 0, shape, "start"))
+                start = noised(encode, photos, round_, schedule, eps).numpy()
+            eps_model = guided(model, round_.guidance, round_.guidance_interval, round_.guidance_rescale)
+            z = denoise(eps_model, jt.array(start), jt.array(labels), points_of(round_, schedule), round_.sampler, round_.eta,
+                        lambda i: normal(sampling.seed, names, 0, shape, i))                # noqa: B023
             found[precision] = np.clip(decode(z, quantise=False).numpy(), -1, 1)
     exact = found["float32"]
     decibels = {name: psnr(((images - exact) ** 2).mean((1, 2, 3))).tolist() for name, images in found.items()
                 if name != "float32"}
     print(json.dumps({"device": DEVICE, "checkpoint": str(args.checkpoint or "the demo's"), "config": args.config,
-                      "pictures": len(exact), "steps": len(walk(schedule, round_)),
+                      "pictures": len(exact), "steps": round_.steps,
                       **{f"{name}_median_psnr": float(np.median(values)) for name, values in decibels.items()},
                       **{f"{name}_psnr": values for name, values in decibels.items()}}))
     if args.sheet:

@@ -20,9 +20,8 @@ from PIL import Image
 from configs.schema import RoundConfig, load_config
 from data.landscape import check_test, find_test, read_image, read_labels
 from data.synthetic import write_dataset
-from ldm.algorithm2 import calls, noised_start, steps_taken, synthesise
+from ldm.algorithm2 import calls, noised, points_of, recoloured, synthesise
 from ldm.guidance import guided
-from ldm.levels import walk
 from ldm.noise import normal
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
@@ -34,7 +33,7 @@ from runtime.log import progress_bar
 from sampling.networks import load_networks, settings
 
 SOLVERS, SPACINGS = ("ddim", "dpm++2m", "unipc"), ("uniform", "logsnr")
-LEVELS = (4, 6, 8, 10, 12, 16, 20, 25, 32, 50)
+STEPS = (4, 6, 8, 10, 12, 16, 20, 25, 32, 50)
 ENOUGH = 35.0                               # dB
 DEMO = Path("demo/weights/unet.safetensors"), Path("demo/weights/autoencoder.safetensors")
 DATA, SEED = Path("demo/run/solver-data"), 7          # the demo's weights were trained on scenes of seed 1
@@ -45,11 +44,11 @@ def main(argv):
     config, networks, cases, schedule = load(args)
     sampling, size = config.sampling, (config.data.height, config.data.width)
     rounds = sampling.rounds
-    measured = [[variant(round_, *setting) for setting in each_setting(args.levels)] + [round_] for round_ in rounds]
+    measured = [[variant(round_, *setting) for setting in each_setting(args.steps)] + [round_] for round_ in rounds]
     finest = [variant(round_, "dpm++2m", "logsnr", args.reference) for round_ in rounds]
     found = [[Result(round_) for round_ in some] for some in measured]
     ddim = Result(variant(rounds[0], "ddim", "logsnr", args.reference))     # does it come to the same? Seen once
-    steps = len(cases) * sum(steps_taken(round_) for some in [*measured, finest] for round_ in some)
+    steps = len(cases) * sum(round_.steps for some in [*measured, finest] for round_ in some)
     checked = 0 if args.no_ddim_check else min(len(cases), args.batch_size)
     images, references, labels = [], [], []
     with progress_bar(total=steps + checked * args.reference, label="solving", unit="step") as progress:
@@ -87,7 +86,7 @@ def parse(argv):
     parser.add_argument("--input_path", metavar="TEST", help="masks, as for test.py (default: synthetic landscapes)")
     parser.add_argument("--img_path", metavar="TRAIN", help="the reference images, as for test.py")
     parser.add_argument("--pictures", type=int, default=8, help="only the first so many masks (default: 8)")
-    parser.add_argument("--levels", type=int, nargs="+", default=LEVELS, help="numbers of steps (default: 4 to 50)")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="numbers of steps (default: 4 to 50)")
     parser.add_argument("--reference", type=int, default=2000, help="steps of the converged solution (default: 2000)")
     parser.add_argument("--no_ddim_check", action="store_true", help="without DDIM in as many steps as the converged solution")
     parser.add_argument("--batch_size", type=int, default=4, help="pictures at a time (default: 4)")
@@ -98,9 +97,9 @@ def parse(argv):
     for name in ("pictures", "reference", "batch_size"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} is {getattr(args, name)}, expected at least 1")
-    if min(args.levels) < 1:
-        raise UserError(f"--levels: found {min(args.levels)}, expected at least 1")
-    args.levels = sorted(set(args.levels))
+    if min(args.steps) < 1:
+        raise UserError(f"--steps: found {min(args.steps)}, expected at least 1")
+    args.steps = sorted(set(args.steps))
     return args
 
 
@@ -124,18 +123,19 @@ def load(args, precision="float32"):
     return config, (encode, decode, model), cases, schedule
 
 
-def each_setting(levels):
-    """(sampler, spacing, levels) of every run but the config's own."""
-    return [(sampler, spacing, n) for sampler in SOLVERS for spacing in SPACINGS for n in levels]
+def each_setting(steps):
+    """(sampler, spacing, steps) of every run but the config's own."""
+    return [(sampler, spacing, n) for sampler in SOLVERS for spacing in SPACINGS for n in steps]
 
 
-def variant(round_, sampler, spacing, levels):
+def variant(round_, sampler, spacing, steps):
     """A round from the same start by another way."""
-    return dataclasses.replace(round_, sampler=sampler, spacing=spacing, levels=levels, eta=0.0)
+    steps = steps if round_.t_start else 1                  # t = 0 has nothing below it
+    return dataclasses.replace(round_, sampler=sampler, spacing=spacing, steps=steps, timesteps=[], eta=0.0)
 
 
 class Run:
-    """One batch of pictures: the noised start of any round, and where a walk from there ends."""
+    """One batch of pictures: the noised start of any round, and where denoising from there ends."""
 
     def __init__(self, networks, schedule, sampling, references, labels, names, latent_channels, progress):
         self.encode, self.decode, self.model = networks
@@ -146,7 +146,10 @@ class Run:
     def start(self, k, images):
         """z_T of round k, made from the images of the round before."""
         with jt.no_grad():
-            z_T = noised_start(self.encode, k, images, self.references, self.names, self.sampling, self.schedule, self.shape)
+            if k > 0:
+                images = recoloured(images, self.references, self.sampling)
+            eps = jt.array(normal(self.sampling.seed, self.names, k, self.shape, "start"))
+            z_T = noised(self.encode, images, self.sampling.rounds[k], self.schedule, eps)
             z_T.sync()
         return z_T
 
@@ -155,8 +158,8 @@ class Run:
         noise = lambda i: normal(self.sampling.seed, self.names, k, self.shape, i)
         with jt.no_grad():
             model = guided(self.model, round_.guidance, round_.guidance_interval, round_.guidance_rescale)
-            z_0 = denoise(model, z_T, self.labels, walk(self.schedule, round_), sampler=round_.sampler, eta=round_.eta,
-                          noise_fn=noise, progress=self.progress)
+            z_0 = denoise(model, z_T, self.labels, points_of(round_, self.schedule), round_.sampler, round_.eta, noise,
+                          self.progress)
             return z_0.numpy(), np.clip(self.decode(z_0).numpy(), -1, 1)
 
 
@@ -175,7 +178,7 @@ class Result:
     def row(self, schedule):
         """As JSON holds it."""
         round_ = self.round_
-        return {"sampler": round_.sampler, "spacing": round_.spacing, "levels": steps_taken(round_),
+        return {"sampler": round_.sampler, "spacing": round_.spacing, "steps": round_.steps,
                 "evaluations": calls(round_, schedule), "median_psnr": float(np.median(self.psnr)),
                 "median_latent_rms": float(np.median(self.rms)), "psnr": self.psnr, "latent_rms": self.rms}
 
@@ -191,8 +194,8 @@ def cheapest(results, schedule):
     for sampler in SOLVERS:
         for spacing in SPACINGS:
             kind = [r for r in results if (r.round_.sampler, r.round_.spacing) == (sampler, spacing)]
-            fails = [r.round_.levels for r in kind if np.median(r.psnr) < ENOUGH]
-            good += [r for r in kind if r.round_.levels > max(fails, default=0)]
+            fails = [r.round_.steps for r in kind if np.median(r.psnr) < ENOUGH]
+            good += [r for r in kind if r.round_.steps > max(fails, default=0)]
     return min(good, key=lambda r: (calls(r.round_, schedule), -np.median(r.psnr)), default=None)
 
 
@@ -219,7 +222,7 @@ def report(args, config, schedule, rounds, found, ddim, chosen, whole, painted):
         for result in found[k][:-1]:
             kinds.setdefault((result.round_.sampler, result.round_.spacing), []).append(result)
         lines += ["", f"Round {k + 1}, {heading(round_, schedule)}", "",
-                  "| solver | spacing | " + " | ".join(map(str, args.levels)) + " |", "|---|---|" + "---|" * len(args.levels)]
+                  "| solver | spacing | " + " | ".join(map(str, args.steps)) + " |", "|---|---|" + "---|" * len(args.steps)]
         for (sampler, spacing), results in kinds.items():
             cells = [f"**{cell(r)}**" if np.median(r.psnr) >= ENOUGH else cell(r) for r in results]
             lines.append(f"| {sampler} | {spacing} | " + " | ".join(cells) + " |")
@@ -251,13 +254,12 @@ def report(args, config, schedule, rounds, found, ddim, chosen, whole, painted):
 
 def heading(round_, schedule):
     """Where a round starts."""
-    grid = walk(schedule, dataclasses.replace(round_, spacing="published", levels=0))
-    return f"t = {grid.timesteps[-1]} of {len(schedule)}, guidance {round_.guidance:g}"
+    return f"t = {round_.t_start} of {len(schedule)}, guidance {round_.guidance:g}"
 
 
 def describe(round_: RoundConfig):
     """A round's way, as a table has it."""
-    return f"{round_.sampler}, {round_.spacing}, {steps_taken(round_)} steps"
+    return f"{round_.sampler}, {round_.spacing}, {round_.steps} steps"
 
 
 def cell(result):
@@ -274,12 +276,12 @@ def draw(folder, rounds, found, schedule):
             series = {}
             for sampler in SOLVERS:
                 kind = [r for r in found[k][:-1] if (r.round_.sampler, r.round_.spacing) == (sampler, spacing)]
-                steps = [r.round_.levels for r in kind]
+                steps = [r.round_.steps for r in kind]
                 series[sampler] = (steps, [grey(np.median(r.psnr)) for r in kind])
             sides = [min(steps), max(steps)]
             series[f"{ENOUGH:g} dB"] = (sides, [grey(ENOUGH)] * 2)
             own = grey(np.median(found[k][-1].psnr))
-            series[f"config: {round_.sampler}, {steps_taken(round_)} steps"] = (sides, [own] * 2)
+            series[f"config: {round_.sampler}, {round_.steps} steps"] = (sides, [own] * 2)
             path = folder / f".{k}-{spacing}.png"
             pictures.loss_curve(path, series, log_y=True,
                                 title=f"Round {k + 1}, {heading(round_, schedule)}, {spacing}: difference in grey levels")

@@ -24,7 +24,7 @@ from configs.schema import config_from, load_config
 from data.landscape import find_test, read_image, read_labels
 from data.synthetic import write_dataset
 from demo.weights import WEIGHTS
-from ldm.algorithm2 import calls, steps_taken, synthesise
+from ldm.algorithm2 import calls, synthesise
 from ldm.colour_transfer import transfer
 from ldm.guidance import guided
 from ldm.pixels import from_uint8, to_uint8
@@ -148,10 +148,9 @@ def compose(sampling, schedule, parts, way):
     """Seconds per image from the parts."""
     plain, total = way == "plain", 0 if way == "plain" else parts["once_per_mask"]
     for k, round_ in enumerate(sampling.rounds):
-        steps = steps_taken(round_)
-        with_guidance = calls(round_, schedule) - steps          # a guided step counts two calls
+        with_guidance = calls(round_, schedule) - round_.steps          # a guided step counts two calls
         total += with_guidance * parts["plain_guided_step" if plain else "guided_step"]
-        total += (steps - with_guidance) * parts["plain_unguided_step" if plain else "unguided_step"]
+        total += (round_.steps - with_guidance) * parts["plain_unguided_step" if plain else "unguided_step"]
         total += parts["encode"] + parts["decode"] + parts["to_uint8"] + (parts["colour_transfer"] if k else 0)
     return total
 

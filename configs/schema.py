@@ -7,10 +7,14 @@ from pathlib import Path
 
 import yaml
 
+from configs.legacy import old_words
 from runtime.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent
 PRECISIONS = ["float32", "bfloat16", "float16", "auto"]
+SCHEDULES = ("linear", "cosine", "scaled_linear", "constant_slope")
+SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
+SPACINGS = ("uniform", "logsnr")
 
 
 class ConfigError(UserError):
@@ -116,7 +120,7 @@ class DiffusionConfig:
     timesteps: int = 1000             # T, length of the noise schedule
 
     def check(self):
-        one_of("diffusion.schedule", self.schedule, ["linear", "cosine", "scaled_linear", "constant_slope"])
+        one_of("diffusion.schedule", self.schedule, SCHEDULES)
 
 
 @dataclass
@@ -167,42 +171,35 @@ class TrainConfig:
 
 @dataclass
 class RoundConfig:
-    """One round of Algorithm 2: noise to a level, denoise to zero."""
+    """One round of Algorithm 2: noise to t_start, denoise from there to t = 0."""
     sampler: str = "ddim"             # ddim | ddpm | dpm++2m | dpm++2m_sde | unipc
-    steps: int = 500                  # length of the evenly spaced grid of timesteps
-    start: int = 300                  # index on that grid where denoising starts; `steps` = from pure noise
-    spacing: str = "published"        # of the levels walked: published = that grid's own | uniform in t | logsnr
-    levels: int = 0                   # with uniform and logsnr: how many, from that of `start` down to t = 0; 0 = `start`
+    t_start: int = 598                # timestep that the image is noised to, 0 to diffusion.timesteps - 1
+    steps: int = 300                  # denoising steps from there down to t = 0
+    spacing: str = "uniform"          # of their timesteps: uniform, in t | logsnr, in the signal-to-noise ratio's log
+    timesteps: list[float] = field(default_factory=list)            # instead of a spacing: all, from t_start down
     guidance: float = 3.5             # classifier-free guidance scale; 1 = none
     guidance_interval: list[float] = field(default_factory=list)    # [low, high]: the t that are guided; [] = all
     guidance_rescale: float = 0.0     # way back to the unguided noise's deviation, 0 to 1
     eta: float = 0.0                  # DDIM's noise, 0 = deterministic
-    from_noise: bool = False          # ignore the reference: z_T ~ N(0, I), Table 2's DM
-    published_offset: bool = False    # as the published code: noise at index `start`, first call at `start - 1`
+    from_noise: bool = False          # no reference, Table 2's DM: z_T ~ N(0, I) at a t_start near the end
+    t_noise: int = 0                  # as the published code: noise of this t, first call at t_start; 0 = t_start
 
     def check(self):
-        one_of("sampling.rounds: sampler", self.sampler, ["ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc"])
-        one_of("sampling.rounds: spacing", self.spacing, ["published", "uniform", "logsnr"])
-        if not 1 <= self.start <= self.steps:
-            raise ConfigError(f"sampling.rounds: start is {self.start}, expected 1 to steps ({self.steps})")
-        if self.levels < 0:
-            raise ConfigError(f"sampling.rounds: levels is {self.levels}, expected at least 0")
-        if self.levels and self.spacing == "published":
-            raise ConfigError(f"sampling.rounds: levels is {self.levels} with spacing published, expected 0: the grid says how "
-                              "many; spacing uniform or logsnr takes a number")
-        if self.levels > 1 and self.start == 1:
-            raise ConfigError(f"sampling.rounds: levels is {self.levels} with start 1, expected 0 or 1: start 1 is t = 0, the "
-                              "lowest level")
-        if self.published_offset and self.start == self.steps:
-            raise ConfigError(f"sampling.rounds: start is {self.start} with published_offset, expected below steps "
-                              f"({self.steps}): there is no grid point to add the noise at")
+        one_of("sampling.rounds: sampler", self.sampler, SAMPLERS)
+        one_of("sampling.rounds: spacing", self.spacing, SPACINGS)
+        if self.steps < 1:
+            raise ConfigError(f"sampling.rounds: steps is {self.steps}, expected at least 1")
+        if self.t_start == 0 and self.steps > 1:
+            raise ConfigError(f"sampling.rounds: steps is {self.steps} from t_start 0, expected 1: there is no lower "
+                              "timestep")
+        if self.timesteps:
+            self.check_timesteps()
+        if self.from_noise and self.t_noise:
+            raise ConfigError(f"sampling.rounds: t_noise is {self.t_noise} with from_noise, expected 0: no image is noised")
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"sampling.rounds: eta is {self.eta}, expected 0 to 1")
         if self.eta and self.sampler != "ddim":
             raise ConfigError(f"sampling.rounds: eta is {self.eta} with sampler {self.sampler}, expected 0: it is ddim's")
-        if self.from_noise and self.start != self.steps:
-            raise ConfigError(f"sampling.rounds: start is {self.start} with from_noise, expected steps ({self.steps}): "
-                              "pure noise is the end of the grid")
         if self.guidance < 1:
             raise ConfigError(f"sampling.rounds: guidance is {self.guidance}, expected at least 1")
         interval = self.guidance_interval
@@ -211,13 +208,34 @@ class RoundConfig:
         if not 0 <= self.guidance_rescale <= 1:
             raise ConfigError(f"sampling.rounds: guidance_rescale is {self.guidance_rescale}, expected 0 to 1")
 
+    def check_timesteps(self):
+        """Raises ConfigError unless `timesteps` falls from t_start in `steps` steps."""
+        t = self.timesteps
+        if (t[0], len(t)) != (self.t_start, self.steps):
+            raise ConfigError(f"sampling.rounds: timesteps are {len(t)} from {t[0]:g}, expected steps ({self.steps}) "
+                              f"from t_start ({self.t_start})")
+        if any(below >= above for above, below in zip(t, t[1:])) or t[-1] < 0:
+            raise ConfigError("sampling.rounds: timesteps do not fall, expected each below the one before, the last at "
+                              "least 0")
+
+    def check_schedule(self, timesteps):
+        """Raises ConfigError unless the round lies on a schedule of diffusion.timesteps."""
+        for name in ("t_start", "t_noise"):
+            if not 0 <= getattr(self, name) < timesteps:
+                raise ConfigError(f"sampling.rounds: {name} is {getattr(self, name)}, expected 0 to {timesteps - 1}, "
+                                  "below diffusion.timesteps")
+        # There a picture would still show: alpha_bar is 0.01 at two thirds of the linear schedule.
+        if self.from_noise and 3 * self.t_start < 2 * timesteps - 3:
+            raise ConfigError(f"sampling.rounds: t_start is {self.t_start} with from_noise, expected {timesteps - 1} or "
+                              "little less: pure noise is the end of the schedule")
+
 
 @dataclass
 class SamplingConfig:
     rounds: list[RoundConfig] = field(default_factory=lambda: [
-        RoundConfig(steps=500, start=300, guidance=3.5),
-        RoundConfig(steps=500, start=320, guidance=3.7),
-        RoundConfig(steps=50, start=20, guidance=3.7)])
+        RoundConfig(t_start=598, steps=300, guidance=3.5),
+        RoundConfig(t_start=638, steps=320, guidance=3.7),
+        RoundConfig(t_start=380, steps=20, guidance=3.7)])
     colour_transfer: str = "cielab8"  # between rounds, Eq. (6): cielab8 | reinhard | none
     seed: int = 0
     precision: str = "float32"        # of both networks: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
@@ -270,9 +288,7 @@ class Config:
             raise ConfigError(f"unet.latent_channels is {self.unet.latent_channels}, expected autoencoder.embed_dim "
                               f"({self.autoencoder.embed_dim})")
         for round_ in self.sampling.rounds:
-            if round_.steps > self.diffusion.timesteps:
-                raise ConfigError(f"sampling.rounds: steps is {round_.steps}, expected at most diffusion.timesteps "
-                                  f"({self.diffusion.timesteps})")
+            round_.check_schedule(self.diffusion.timesteps)
 
 
 def one_of(name, value, choices):
@@ -319,6 +335,9 @@ def config_from(tree, overrides=(), where="config", whole=True):
     tree = _copy(tree)
     for override in overrides:
         _apply(tree, override)
+    problems = [f"{where}: {line}" for line in old_words(tree)]
+    if problems:
+        raise ConfigError(problems)
     config = _build(Config, tree, "", where)
     for part in [config] if whole else [getattr(config, section.name) for section in dataclasses.fields(config)]:
         check_config(part, where)

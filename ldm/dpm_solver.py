@@ -6,7 +6,7 @@ what is left is an integral over the predicted z_0. 2M takes that as a straight 
 """
 import math
 
-from ldm.levels import log_snr
+from ldm.schedule import log_snr
 from runtime.backend import jt
 
 # A step more than so many times as long as the one before it is of first order. On a grid uniform in t that is the step to
@@ -17,7 +17,7 @@ STRETCH = 2.0
 
 
 class DPMSolver2M:
-    """The steps of one walk, in order: it keeps the prediction before.
+    """The steps of one trajectory, in order: it keeps the prediction before.
 
     The first step is of first order, having none before, which is DDIM's step. So is the last, to alpha_bar = 1, where lambda
     is infinite: it lands on the predicted z_0. And so is one much longer than the step before: the line would be drawn far
@@ -39,7 +39,7 @@ class DPMSolver2M:
         if not self.stochastic:
             return first_order(z_t, straight, alpha_bar_t, alpha_bar_prev)
         h = half_log_snr(alpha_bar_prev) - half_log_snr(alpha_bar_t)
-        gone = -math.expm1(-2 * h)                                      # 1 - e^(-2h): the share of the noise that is new
+        gone = -math.expm1(-2 * h)                                      # 1 - e^(-2h): how much of the noise is new
         return (((1 - alpha_bar_prev) / (1 - alpha_bar_t)) ** 0.5 * math.exp(-h) * z_t
                 + alpha_bar_prev ** 0.5 * gone * straight + ((1 - alpha_bar_prev) * gone) ** 0.5 * noise)
 

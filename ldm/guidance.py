@@ -3,29 +3,21 @@ from runtime.backend import jt
 
 
 def guided(model, scale, interval=(), rescale=0.0):
-    """A callable (z, t, labels) -> eps (B, C, h, w) that follows the mask `scale` times as much as the model learnt to.
+    """A callable (z, t, labels) -> eps (B, C, h, w) that follows the mask `scale` times as much as the model
+    learnt to. Scale 1 is one call.
 
-    eps = eps_u + s (eps_c - eps_u), where eps_u sees no mask (labels -1); variance channels are dropped. Scale 1 is one
-    call. interval: (low, high), the t between which guidance is used, all others being one call; () = everywhere
+    interval: (low, high), the t between which guidance is used, all others being one call; () = everywhere
     (Kynkaanniemi et al. 2024, "Applying Guidance in a Limited Interval"). rescale: phi, 0 to 1, see rescaled().
-
-    A model may share work between the two: its guided(z, t, labels, scale) -> (B, C or 2C, h, w) is used where there is one,
-    and with rescale its branches(z, t, labels) -> (eps_c, eps_u), each (B, C or 2C, h, w).
+    A model may share work between its two calls: its branches(z, t, labels) is used where there is one.
     """
-    plain = lambda z, t, labels: eps_channels(model(z, t, labels), z)
-    if scale == 1:
-        return plain
-
-    def guided_eps(z, t, labels):
+    def eps_model(z, t, labels):
         if not guides(scale, interval, t):
-            return plain(z, t, labels)
-        if not rescale and hasattr(model, "guided"):
-            return eps_channels(model.guided(z, t, labels, scale), z)
-        eps_c, eps_u = (eps_channels(out, z) for out in both(model, z, t, labels))
-        eps = eps_u + scale * (eps_c - eps_u)
+            return eps_channels(model(z, t, labels), z)
+        eps_c, eps_u = (eps_channels(out, z) for out in branches(model, z, t, labels))
+        eps = eps_u + scale * (eps_c - eps_u)                                 # Eq. (6) of theirs, scale = 1 + w
         return rescaled(eps, eps_c, rescale) if rescale else eps
 
-    return guided_eps
+    return eps_model
 
 
 def guides(scale, interval, t):
@@ -33,8 +25,8 @@ def guides(scale, interval, t):
     return scale != 1 and (not interval or interval[0] <= t <= interval[1])
 
 
-def both(model, z, t, labels):
-    """A model's outputs with and without the mask."""
+def branches(model, z, t, labels):
+    """A model's outputs with the mask and without (labels -1), each (B, C or 2C, h, w)."""
     if hasattr(model, "branches"):
         return model.branches(z, t, labels)
     # Two calls, not one of 2B rows: half the memory, and the same numbers whatever the batch.
@@ -42,8 +34,8 @@ def both(model, z, t, labels):
 
 
 def rescaled(eps, eps_c, phi):
-    """Guided noise with `phi` of the way back to the deviation that the unguided one has over each picture (Lin et al. 2023,
-    "Common Diffusion Noise Schedules and Sample Steps are Flawed", Eqs. (15), (16))."""
+    """Guided noise with `phi` of the way back to the deviation that the unguided one has over each picture (Lin et
+    al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", Eqs. (15), (16))."""
     return (phi * deviation(eps_c) / deviation(eps) + (1 - phi)) * eps
 
 
@@ -53,7 +45,7 @@ def deviation(eps):
 
 
 def eps_channels(out, z):
-    """The noise part of a model's output. out: (B, C or 2C, h, w); z: (B, C, h, w)."""
+    """A model's output without its variance channels. out: (B, C or 2C, h, w); z: (B, C, h, w)."""
     channels = z.shape[1]
     assert out.shape[1] in (channels, 2 * channels), (out.shape, z.shape)
     return out if out.shape[1] == channels else out[:, :channels]

@@ -1,4 +1,4 @@
-"""Noise schedules and evenly spaced parts of them (Ho et al. 2020, "Denoising Diffusion Probabilistic Models").
+"""Noise schedules (Ho et al. 2020, "Denoising Diffusion Probabilistic Models") and the timesteps of a round on them.
 
 The paper prints beta_t = 0.001 t, which is a misprint: it leaves alpha_bar_320 = 7e-26, so nothing of the reference
 would survive Eq. (1). 2e-5 t gives alpha_bar_320 = 0.357; the winning entry used the linear schedule, 0.350.
@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from configs.schema import SCHEDULES, SPACINGS
 from runtime.errors import UserError
 
 PUBLISHED_STEPS = 1000  # the length that the constants of every schedule are printed for
@@ -18,10 +19,10 @@ PUBLISHED_STEPS = 1000  # the length that the constants of every schedule are pr
 
 @dataclass(frozen=True)
 class Schedule:
-    """A noise schedule, or an evenly spaced part of one. Every array is (T,) float64; index 0 is one noising step."""
-    betas: np.ndarray         # beta_t, variance of the noise that step t adds
+    """A noise schedule, or some timesteps of one, rising. Every array is (T,) float64; index 0 is one noising step."""
+    betas: np.ndarray         # beta_t, variance of the noise added since the timestep before
     alpha_bar: np.ndarray     # product of 1 - beta up to t
-    timesteps: np.ndarray     # (T,) int: the index 0..999 on the full schedule, which is what the network is told
+    timesteps: np.ndarray     # 0..999 on the full schedule, what the network is told; int where all are whole
 
     def __len__(self):
         return len(self.betas)
@@ -81,27 +82,51 @@ def make_schedule(kind="linear", timesteps=PUBLISHED_STEPS):
         alpha_bar = np.cos((fraction + 0.008) / 1.008 * math.pi / 2) ** 2
         betas = np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)  # the last one would be 1
     else:
-        raise UserError(f"diffusion.schedule is {kind!r}, expected linear, cosine, scaled_linear or constant_slope")
+        raise UserError(f"diffusion.schedule is {kind!r}, expected {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}")
     if betas.max() >= 1:
         raise UserError(f"diffusion.timesteps is {timesteps}, too short for the {kind} schedule: "
                         f"beta reaches {betas.max():.3g}, expected below 1")
     return Schedule(betas, np.cumprod(1 - betas), np.arange(timesteps))
 
 
-def respace(schedule, steps):
-    """`steps` evenly spaced points of a schedule, as a Schedule of that length.
+def spaced(schedule, t_start, steps, spacing="uniform"):
+    """`steps` evenly spaced timesteps of a full schedule, 0 to t_start, as a Schedule.
 
-    The rule of the published ddim500 and ddim50: timesteps 0, s, 2s, ... with the smallest stride s that gives exactly
-    `steps` points: {0, 2, ..., 998} and {0, 20, ..., 980} of 1000. Where no stride does (300 of 1000), point i is
-    floor(i * 1000 / 300). The alpha_bar of the points are kept, the betas between them follow.
+    spacing: uniform, in t, or logsnr, in the log of the signal-to-noise ratio; timesteps may have fractions. One
+    step is t_start itself. The published ddim500 and ddim50 are uniform: 0, 2, ..., 998 and 0, 20, ..., 980.
     """
-    total = len(schedule)
-    if not 1 <= steps <= total:
-        raise UserError(f"sampling.rounds: steps is {steps}, expected 1 to diffusion.timesteps ({total})")
-    stride = -(-total // steps)  # the smallest that gives at most `steps` points
-    index = np.arange(0, total, stride)
-    if len(index) != steps:
-        index = np.arange(steps) * total // steps
-    alpha_bar = schedule.alpha_bar[index]
+    assert 0 <= t_start <= len(schedule) - 1 and steps >= 1, (t_start, len(schedule), steps)
+    assert steps == 1 or t_start > 0, (t_start, steps)
+    if spacing == "uniform":
+        t = np.linspace(0, t_start, steps)
+    elif spacing == "logsnr":
+        known = log_snr(schedule.alpha_bar)
+        high, low = known[0], np.interp(t_start, np.arange(len(known)), known)
+        t = np.interp(-np.linspace(high, low, steps), -known, np.arange(len(known)))  # it wants rising values
+        t[0] = 0
+    else:
+        raise UserError(f"sampling.rounds: spacing is {spacing!r}, expected {' or '.join(SPACINGS)}")
+    t[-1] = t_start                           # rounding left it, or the one step asked for
+    return at(schedule, t)
+
+
+def at(schedule, t):
+    """Rising timesteps t (N,) of a full schedule as a Schedule: their alpha_bar, and the betas between them."""
+    alpha_bar, t = alpha_bar_at(schedule, t), np.asarray(t)
     betas = 1 - alpha_bar / np.append(1.0, alpha_bar[:-1])
-    return Schedule(betas, alpha_bar, schedule.timesteps[index])
+    whole = np.rint(t).astype(int)
+    return Schedule(betas, alpha_bar, whole if (whole == t).all() else t)
+
+
+def alpha_bar_at(schedule, t):
+    """alpha_bar at timesteps t of a full schedule, float64 like t: the schedule's own at whole ones, and between
+    two of them with log_snr linear in t."""
+    t = np.asarray(t, dtype=np.float64)
+    between = np.interp(t, np.arange(len(schedule)), log_snr(schedule.alpha_bar))
+    whole = np.rint(t).astype(int)
+    return np.where(t == whole, schedule.alpha_bar[whole], 1 / (1 + np.exp(-between)))
+
+
+def log_snr(alpha_bar):
+    """log(alpha_bar / (1 - alpha_bar)), of the signal-to-noise ratio: twice the lambda of the solvers' papers."""
+    return np.log(alpha_bar) - np.log1p(-alpha_bar)

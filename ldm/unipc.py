@@ -11,7 +11,7 @@ from ldm.dpm_solver import extrapolated, first_order, half_log_snr, predicted_z_
 
 
 class UniPC:
-    """The steps of one walk, in order. Orders are lowered where DPMSolver2M does so, for the same reasons."""
+    """The steps of one trajectory, in order. Orders are lowered where DPMSolver2M does so, for the same reasons."""
 
     def __init__(self):
         self.before = None          # (lambda, predicted z_0) of the level before

@@ -22,7 +22,7 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class CachedUNet:
-    """model(z, t, labels), model.guided(z, t, labels, scale) and model.branches(...) of a UNet whose weights stay.
+    """model(z, t, labels) and model.branches(z, t, labels) of a UNet whose weights stay.
 
     It wraps the network: in a copy that shares all weights, a CachedSPADE stands for each SPADE layer.
 
@@ -40,11 +40,6 @@ class CachedUNet:
     def __call__(self, z, t, labels):
         """z (B, C, h, w), t a number, labels (B, h, w) -> (B, C or 2C, h, w), with the masks."""
         return self.run(z, t, labels, branches=1)
-
-    def guided(self, z, t, labels, scale):
-        """Classifier-free guidance: eps_u + scale (eps_c - eps_u), (B, C, h, w)."""
-        eps_c, eps_u = (out[:, :z.shape[1]] for out in self.branches(z, t, labels))
-        return eps_u + scale * (eps_c - eps_u)
 
     def branches(self, z, t, labels):
         """The outputs with and without the masks, each (B, C or 2C, h, w)."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from configs.legacy import translate_sampling
 from runtime.errors import RunError, UserError
 from runtime.files import replacing, sha256, write_json
 from runtime.log import progress_bar
@@ -22,16 +23,17 @@ UNSAID = {"precision": "float32"}  # settings that earlier manifests do not name
 
 class Submission:
     """folder: results/; settings: {name: value} that every image depends on; inputs: {mask name: hash}; output: how images
-    are written, an OutputConfig; first: whether this process is the first of those that fill the folder."""
+    are written, an OutputConfig; first: whether this process is the first of those that fill the folder; timesteps: the
+    schedule's, which the manifest of an earlier version is read with."""
 
-    def __init__(self, folder, settings, inputs, height, width, output, overwrite=False, first=True):
+    def __init__(self, folder, settings, inputs, height, width, output, overwrite=False, first=True, timesteps=1000):
         self.folder, self.size, self.output = Path(folder), (width, height), output
         self.settings, self.inputs = {**settings, **dataclasses.asdict(output)}, inputs
         manifest, problems = self.folder / MANIFEST, []
         if not first:
             wait_for(manifest)
         if manifest.exists() and not overwrite:
-            old = read_manifest(manifest)
+            old = read_manifest(manifest, timesteps)
             problems = self.differences(old)
             self.inputs = {**old["inputs"], **inputs}
         elif not manifest.exists() and not overwrite and self.folder.is_dir() and any(self.folder.glob("*.jpg")):
@@ -131,11 +133,13 @@ def input_hash(case):
     return sha256(case.mask)[:32] + sha256(case.reference)[:32]
 
 
-def read_manifest(path):
-    """A manifest as {"settings", "inputs"}; UserError when it is not one."""
+def read_manifest(path, timesteps=1000):
+    """A manifest as {"settings", "inputs"}, in today's words (configs/legacy.py); UserError when it is not one."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(value["settings"], dict) and isinstance(value["inputs"], dict):
+            if isinstance(value["settings"].get("sampling"), dict):
+                value["settings"]["sampling"] = translate_sampling(value["settings"]["sampling"], timesteps)
             return value
     except (ValueError, KeyError, TypeError):
         pass

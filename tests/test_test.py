@@ -26,7 +26,7 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sampling")
     write_dataset(folder / "data", train=4, test=23, width=64, height=48, seed=3, progress=False)
     config = Config(autoencoder=TINY_AUTOENCODER, unet=TINY_UNET, sampling=SamplingConfig(
-        rounds=[RoundConfig(steps=50, start=2, guidance=2.0), RoundConfig(steps=50, start=1, guidance=1.0)]))
+        rounds=[RoundConfig(t_start=20, steps=2, guidance=2.0), RoundConfig(t_start=0, steps=1, guidance=1.0)]))
     config.data.height, config.data.width = 48, 64
     config.autoencoder.path = str(folder / "autoencoder.safetensors")
     autoencoder = tiny_autoencoder()
@@ -160,11 +160,11 @@ def test_other_settings_in_the_same_folder_are_refused_unless_told_to_overwrite(
 
 def test_a_config_beside_a_checkpoint_may_change_how_to_sample_and_nothing_else(work, tmp_path):
     config = tmp_path / "c.yaml"
-    config.write_text("sampling: {rounds: [{steps: 50, start: 1, guidance: 1.0}]}\noutput: {jpeg_quality: 60}")
+    config.write_text("sampling: {rounds: [{t_start: 0, steps: 1, guidance: 1.0}]}\noutput: {jpeg_quality: 60}")
     script.main(arguments(work, tmp_path / "r", "--limit", 1, "--config", config))
     settings = json.loads((tmp_path / "r/manifest.json").read_text())["settings"]
-    assert settings["sampling"]["rounds"][0]["start"] == 1 and settings["jpeg_quality"] == 60
-    config.write_text("unet: {channels: 64}\nsampling: {rounds: [{steps: 50, start: 1, guidance: 1.0}]}")
+    assert settings["sampling"]["rounds"][0]["steps"] == 1 and settings["jpeg_quality"] == 60
+    config.write_text("unet: {channels: 64}\nsampling: {rounds: [{t_start: 0, steps: 1, guidance: 1.0}]}")
     with pytest.raises(UserError, match="unet.channels is 64, the checkpoint has 32"):
         script.main(arguments(work, tmp_path / "s", "--config", config))
 

@@ -21,8 +21,9 @@ from training.run import Run
 
 SHOWN = 4                # rows in the picture
 VALIDATION_DRAWS = 4     # timesteps and noises per held-out image
-# The picture's sampling: short, so that it costs seconds. Its guidance is the first round's.
-PREVIEW = {"sampler": "ddim", "steps": 25, "start": 16}
+# The picture's sampling: from so much of the schedule, and short, so that it costs seconds. Its guidance is
+# the first round's.
+PREVIEW_START, PREVIEW_STEPS = 0.6, 16
 
 
 def train_unet(config, pairs, autoencoder, resume):
@@ -105,8 +106,9 @@ def preview(model, autoencoder, pairs, labels, schedule, config):
     # Each mask is painted in the style of the next image.
     references = np.roll(images, 1, axis=0) if len(images) > 1 else images
     labels, factor = labels.astype(np.int32), config.autoencoder.factor
-    sampling = SamplingConfig(rounds=[RoundConfig(guidance=config.sampling.rounds[0].guidance, **PREVIEW)],
-                              colour_transfer="none", seed=config.train.seed)
+    round_ = RoundConfig(t_start=int(PREVIEW_START * len(schedule)), steps=PREVIEW_STEPS,
+                         guidance=config.sampling.rounds[0].guidance)
+    sampling = SamplingConfig(rounds=[round_], colour_transfer="none", seed=config.train.seed)
     with jt.no_grad():
         samples, _ = synthesise(autoencoder.encode, autoencoder.decode, CachedUNet(model), references, labels,
                                 [pair.stem for pair in pairs], sampling, schedule, config.unet.latent_channels)

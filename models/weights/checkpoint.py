@@ -13,6 +13,7 @@ from typing import Callable
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from configs.legacy import translate
 from models.layers import parameters_of
 from runtime.backend import jt
 from runtime.errors import RunError, UserError
@@ -87,6 +88,8 @@ def read_header(path, kind=None):
                            for key in Header.__dataclass_fields__})
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its metadata is not whole ({error!r})") from None
+    if isinstance(header.config, dict):
+        header.config = translate(header.config)     # what an earlier version wrote
     if kind and header.kind != kind:
         raise UserError(f"{path}: holds the weights of {header.kind}, expected {kind}")
     return header

@@ -13,7 +13,7 @@ def rounds_of(name):
 def test_each_row_adds_one_part_to_the_row_above():
     dm, i2i, rf, ct, me = map(rounds_of, ("DM", "I2I", "+RF", "+CT", "+ME"))
     assert [len(row.rounds) for row in (dm, i2i, rf, ct, me)] == [1, 1, 3, 3, 3]
-    assert dm.rounds[0].from_noise and dm.rounds[0].start == dm.rounds[0].steps == 500 and dm.rounds[0].guidance == 3.5
+    assert dm.rounds[0].from_noise and (dm.rounds[0].t_start, dm.rounds[0].steps) == (998, 500) and dm.rounds[0].guidance == 3.5
     assert not any(round_.from_noise for row in (i2i, rf, ct) for round_ in row.rounds)
     assert i2i.rounds == rf.rounds[:1] and rf.rounds == ct.rounds and ct == me
     assert [row.colour_transfer for row in (dm, i2i, rf, ct)] == ["none", "none", "none", "cielab8"]

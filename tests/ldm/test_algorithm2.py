@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 
 from configs.schema import RoundConfig, SamplingConfig
-from ldm.algorithm2 import evaluations, steps_taken, synthesise
+from ldm.algorithm2 import evaluations, synthesise
 from ldm.colour_transfer import transfer
-from ldm.levels import alpha_bar_at
 from ldm.noise import normal
 from ldm.pixels import from_uint8, through_jpeg
-from ldm.schedule import make_schedule, respace
+from ldm.schedule import alpha_bar_at, make_schedule
 from runtime.backend import jt
 
 schedule = make_schedule("linear")
@@ -53,14 +52,14 @@ def run(sampling, rows=slice(None), model=None, autoencoder=None, progress=None)
                       list(np.array(names)[rows]), sampling, schedule, progress=progress)
 
 
-three_rounds = SamplingConfig(rounds=[RoundConfig(steps=50, start=5, guidance=1.0),
-                                      RoundConfig(steps=50, start=8, guidance=1.0, sampler="ddpm"),
-                                      RoundConfig(steps=20, start=2, guidance=2.0, eta=0.5)])
+three_rounds = SamplingConfig(rounds=[RoundConfig(t_start=80, steps=5, guidance=1.0),
+                                      RoundConfig(t_start=140, steps=8, guidance=1.0, sampler="ddpm"),
+                                      RoundConfig(t_start=50, steps=2, guidance=2.0, eta=0.5)])
 
 fast_rounds = SamplingConfig(rounds=[
-    RoundConfig(steps=50, start=30, guidance=2.0, sampler="dpm++2m", spacing="logsnr", levels=6, guidance_interval=[50, 400]),
-    RoundConfig(steps=50, start=8, guidance=2.0, sampler="dpm++2m_sde", spacing="uniform", guidance_rescale=0.7),
-    RoundConfig(steps=50, start=20, guidance=1.0, sampler="unipc", spacing="logsnr", levels=5)])
+    RoundConfig(t_start=580, steps=6, guidance=2.0, sampler="dpm++2m", spacing="logsnr", guidance_interval=[50, 400]),
+    RoundConfig(t_start=140, steps=8, guidance=2.0, sampler="dpm++2m_sde", guidance_rescale=0.7),
+    RoundConfig(t_start=380, steps=5, guidance=1.0, sampler="unipc", spacing="logsnr")])
 
 
 @pytest.mark.parametrize("round_", [fast_rounds.rounds[0], fast_rounds.rounds[2]])
@@ -76,25 +75,35 @@ def test_evaluations_count_one_outside_the_interval_of_guidance_and_the_count_is
     within = [50 <= t <= 400 for t, _, masks in model.calls if (masks >= 0).all()][:6]
     assert 0 < sum(within) < 6
     assert count == len(model.calls) == 6 + sum(within) + 2 * 8 + 5 == evaluations(fast_rounds, schedule)
-    assert len(done) == sum(steps_taken(round_) for round_ in fast_rounds.rounds) == 6 + 8 + 5
+    assert len(done) == sum(round_.steps for round_ in fast_rounds.rounds) == 6 + 8 + 5
 
 
 def test_every_spacing_starts_from_the_same_noised_latent():
     def start(**options):
         model = Model()
-        run(SamplingConfig(rounds=[RoundConfig(steps=50, start=20, guidance=1.0, **options)]), model=model)
+        run(SamplingConfig(rounds=[RoundConfig(t_start=380, guidance=1.0, **options)]), model=model)
         return model.calls[0]
 
-    t, z_T, _ = start()
+    t, z_T, _ = start(steps=20)
     for spacing in ("uniform", "logsnr"):
         for sampler in ("ddim", "unipc"):
-            found = start(spacing=spacing, sampler=sampler, levels=3)
+            found = start(spacing=spacing, sampler=sampler, steps=3)
             assert found[0] == t == 380
             np.testing.assert_array_equal(found[1], z_T)
 
 
+def test_a_round_may_name_its_timesteps():
+    def calls(**options):
+        model = Model()
+        run(SamplingConfig(rounds=[RoundConfig(t_start=380, guidance=1.0, **options)]), model=model)
+        return [t for t, _, _ in model.calls]
+
+    assert calls(steps=4, timesteps=[380, 200, 30.5, 10]) == [380, 200, 30.5, 10]
+    assert calls(steps=3, timesteps=[380, 190, 0]) == calls(steps=3)
+
+
 def test_the_image_is_what_the_model_makes_of_the_mask():
-    sampling = SamplingConfig(rounds=[RoundConfig(steps=50, start=30, guidance=1.0)] * 2)
+    sampling = SamplingConfig(rounds=[RoundConfig(t_start=580, steps=30, guidance=1.0)] * 2)
     images, count = run(sampling)
     expected = (Model().target(labels) + 1) * 127.5
     assert images.dtype == np.uint8 and images.shape == references.shape and count == 60
@@ -115,19 +124,18 @@ def test_every_round_starts_from_the_noised_latent_of_the_recoloured_image():
     first_calls = [model.calls[0], model.calls[5], model.calls[13]]
     for k, (t, z_T, _) in enumerate(first_calls):
         round_ = three_rounds.rounds[k]
-        grid = respace(schedule, round_.steps)
-        assert t == grid.timesteps[round_.start - 1]
+        assert t == round_.t_start
         z_0, eps = autoencoder.encoded[k][:, :, ::4, ::4], normal(0, names, k, (3, 6, 10), "start")
-        level = grid.alpha_bar[round_.start - 1]
+        level = schedule.alpha_bar[t]
         np.testing.assert_allclose(z_T, level ** 0.5 * z_0 + (1 - level) ** 0.5 * eps, atol=1e-6)      # Eq. (1)
     before, _ = run(SamplingConfig(rounds=three_rounds.rounds[:1]))
     recoloured = np.stack([transfer("cielab8", x_g, x_r) for x_g, x_r in zip(before, references)])      # Eq. (6)
     np.testing.assert_array_equal(autoencoder.encoded[1], from_uint8(recoloured).numpy())
 
 
-def test_published_offset_adds_the_noise_one_grid_point_higher():
+def test_the_noise_may_be_of_another_timestep_than_the_first_call_as_published():
     model = Model()
-    run(SamplingConfig(rounds=[RoundConfig(steps=50, start=5, guidance=1.0, published_offset=True)]), model=model)
+    run(SamplingConfig(rounds=[RoundConfig(t_start=80, t_noise=100, steps=5, guidance=1.0)]), model=model)
     t, z_T, _ = model.calls[0]
     level = schedule.alpha_bar[100]
     z_0, eps = from_uint8(references).numpy()[:, :, ::4, ::4], normal(0, names, 0, (3, 6, 10), "start")
@@ -137,7 +145,7 @@ def test_published_offset_adds_the_noise_one_grid_point_higher():
 
 def test_from_noise_never_looks_at_the_reference():
     model, autoencoder = Model(), Autoencoder()
-    sampling = SamplingConfig(rounds=[RoundConfig(steps=10, start=10, guidance=1.0, from_noise=True)])
+    sampling = SamplingConfig(rounds=[RoundConfig(t_start=900, steps=10, guidance=1.0, from_noise=True)])
     _, count = run(sampling, model=model, autoencoder=autoencoder)
     assert autoencoder.encoded == [] and count == 10
     t, z_T, _ = model.calls[0]
@@ -162,7 +170,7 @@ def test_the_seed_changes_the_noise_and_nothing_else_does():
 
 
 def test_truncation_darkens_by_at_most_one_level():
-    rounds = [RoundConfig(steps=50, start=30, guidance=1.0)]
+    rounds = [RoundConfig(t_start=580, steps=30, guidance=1.0)]
     rounded, cut = (run(SamplingConfig(rounds=rounds, truncate=truncate))[0].astype(int) for truncate in (False, True))
     assert set(np.unique(rounded - cut)) == {0, 1}
 

@@ -2,9 +2,8 @@
 import numpy as np
 import pytest
 
-from ldm.levels import alpha_bar_at, log_snr, spaced
 from ldm.sample import denoise
-from ldm.schedule import make_schedule
+from ldm.schedule import alpha_bar_at, log_snr, make_schedule, spaced
 from runtime.backend import jt
 
 SHAPE, START = (40, 3, 1, 2), 598

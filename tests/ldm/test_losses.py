@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ldm.losses import diffusion_loss, drop_masks
-from ldm.schedule import make_schedule, respace
+from ldm.schedule import make_schedule, spaced
 from runtime.backend import jt
 
 SHAPE = (3, 6, 10)
@@ -79,7 +79,7 @@ def test_a_hopeless_prediction_costs_a_finite_amount():
 
 
 def test_the_model_sees_the_noised_latent_and_the_original_timestep():
-    grid = respace(make_schedule("linear"), 50)
+    grid = spaced(make_schedule("linear"), 980, 50)
     z_0, out, t, eps = case([3, 40])
     seen = {}
 

@@ -2,9 +2,10 @@
 import numpy as np
 import pytest
 
-from ldm.schedule import make_schedule, respace
+from ldm.schedule import alpha_bar_at, at, log_snr, make_schedule, spaced
 from runtime.errors import UserError
 
+linear = make_schedule("linear")
 KINDS = ["linear", "cosine", "scaled_linear", "constant_slope"]
 
 
@@ -51,7 +52,7 @@ def test_an_impossible_schedule_is_a_users_error(kind, timesteps):
 @pytest.mark.parametrize("steps", [None, 50])
 def test_posterior_is_the_product_of_its_two_gaussians(kind, steps):
     schedule = make_schedule(kind)
-    schedule = schedule if steps is None else respace(schedule, steps)
+    schedule = schedule if steps is None else spaced(schedule, 980, steps)
     alpha, beta, rest = schedule.alphas[1:], schedule.betas[1:], 1 - schedule.alpha_bar_prev[1:]
     variance = 1 / (alpha / beta + 1 / rest)                            # precisions add
     np.testing.assert_allclose(schedule.posterior_variance[1:], variance, rtol=1e-9)
@@ -61,28 +62,55 @@ def test_posterior_is_the_product_of_its_two_gaussians(kind, steps):
     assert schedule.posterior_log_variance[0] == schedule.posterior_log_variance[1]
 
 
-def test_grids_of_500_and_50_are_the_published_ones():
-    schedule = make_schedule("linear")
-    np.testing.assert_array_equal(respace(schedule, 500).timesteps, range(0, 1000, 2))
-    np.testing.assert_array_equal(respace(schedule, 50).timesteps, range(0, 1000, 20))
+def test_steps_uniform_in_t_are_the_published_grids_of_500_and_50():
+    np.testing.assert_array_equal(spaced(linear, 998, 500).timesteps, range(0, 1000, 2))
+    np.testing.assert_array_equal(spaced(linear, 980, 50).timesteps, range(0, 1000, 20))
 
 
-@pytest.mark.parametrize("total, steps, expected", [
-    (10, 5, [0, 2, 4, 6, 8]), (10, 4, [0, 3, 6, 9]), (10, 7, [0, 1, 2, 4, 5, 7, 8]), (10, 1, [0]), (10, 10, range(10))])
-def test_a_grid_takes_the_smallest_stride_or_else_spreads_evenly(total, steps, expected):
-    np.testing.assert_array_equal(respace(make_schedule("cosine", total), steps).timesteps, expected)
+@pytest.mark.parametrize("spacing", ["uniform", "logsnr"])
+@pytest.mark.parametrize("steps", [1, 2, 13, 320, 2000])
+def test_every_spacing_begins_at_exactly_t_start_and_ends_at_t_0(spacing, steps):
+    found = spaced(linear, 638, steps, spacing)
+    assert len(found) == steps and found.timesteps[-1] == 638 and found.alpha_bar[-1] == linear.alpha_bar[638]
+    assert steps == 1 or (found.timesteps[0] == 0 and found.alpha_bar[0] == linear.alpha_bar[0])
+    assert (np.diff(found.timesteps) > 0).all() and (np.diff(found.alpha_bar) < 0).all()
+    assert found.alpha_bar.dtype == np.float64
 
 
-@pytest.mark.parametrize("steps", [1, 7, 50, 300, 500, 999, 1000])
-def test_a_grid_keeps_the_noise_levels_of_its_points(steps):
-    schedule = make_schedule("linear")
-    grid = respace(schedule, steps)
-    assert len(grid) == steps and grid.timesteps[0] == 0 and (np.diff(grid.timesteps) > 0).all()
-    np.testing.assert_array_equal(grid.alpha_bar, schedule.alpha_bar[grid.timesteps])
-    np.testing.assert_allclose(np.cumprod(grid.alphas), grid.alpha_bar, rtol=1e-10)
+def test_timesteps_are_integers_where_all_are_whole():
+    assert spaced(linear, 598, 300).timesteps.dtype.kind == at(linear, [0.0, 7.0]).timesteps.dtype.kind == "i"
+    assert spaced(linear, 598, 8).timesteps.dtype == at(linear, [0, 7.5]).timesteps.dtype == np.float64
 
 
-@pytest.mark.parametrize("steps", [0, 1001])
-def test_a_grid_of_no_points_or_too_many_is_a_users_error(steps):
-    with pytest.raises(UserError, match="steps"):
-        respace(make_schedule("linear"), steps)
+def test_uniform_steps_are_equal_in_t():
+    found = spaced(linear, 380, 5)
+    np.testing.assert_array_equal(found.timesteps, [0, 95, 190, 285, 380])
+    np.testing.assert_array_equal(found.alpha_bar, linear.alpha_bar[[0, 95, 190, 285, 380]])
+    np.testing.assert_array_equal(spaced(linear, 10, 5).timesteps, [0, 2.5, 5, 7.5, 10])
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "scaled_linear"])
+def test_logsnr_steps_are_equal_in_the_log_of_the_signal_to_noise_ratio(kind):
+    schedule = make_schedule(kind)
+    found = spaced(schedule, 598, 11, "logsnr")
+    steps = np.diff(log_snr(found.alpha_bar))
+    np.testing.assert_allclose(steps, (log_snr(schedule.alpha_bar[598]) - log_snr(schedule.alpha_bar[0])) / 10, rtol=1e-9)
+    assert (found.timesteps[1:-1] % 1 > 0).all()
+
+
+def test_between_two_timesteps_log_snr_is_linear_and_at_whole_ones_alpha_bar_is_the_schedules_own():
+    t = np.array([0, 0.25, 1, 7.5, 600, 998.75, 999])
+    found, known = log_snr(alpha_bar_at(linear, t)), log_snr(linear.alpha_bar)
+    np.testing.assert_allclose(found[[1, 3, 5]], [0.75 * known[0] + 0.25 * known[1], known[7:9].mean(),
+                                                  0.25 * known[998] + 0.75 * known[999]], rtol=1e-12)
+    np.testing.assert_array_equal(alpha_bar_at(linear, np.arange(1000)), linear.alpha_bar)
+
+
+@pytest.mark.parametrize("points", [spaced(linear, 598, 12, "logsnr"), spaced(linear, 998, 500), at(linear, [10, 30.5, 200])])
+def test_the_betas_between_timesteps_multiply_to_their_alpha_bar(points):
+    np.testing.assert_allclose(np.cumprod(points.alphas), points.alpha_bar, rtol=1e-10)
+
+
+def test_a_spacing_that_is_none_is_a_users_error():
+    with pytest.raises(UserError, match="spacing is 'quadratic', expected uniform or logsnr"):
+        spaced(linear, 10, 2, "quadratic")

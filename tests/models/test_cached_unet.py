@@ -36,11 +36,11 @@ def test_guidance_is_exactly_that_of_two_forwards_whatever_the_cache_holds(input
 def test_other_masks_are_noticed_and_a_row_does_not_depend_on_the_others(inputs):
     z, labels = inputs
     prepared = CachedUNet(tiny_unet())
-    together = prepared.guided(z, 640, labels, 2.0).numpy()
+    together = guided(prepared, 2.0)(z, 640, labels).numpy()
     other = jt.array(np.roll(labels.numpy(), 1, 0))
-    assert np.abs(prepared.guided(z, 640, other, 2.0).numpy() - together).max() > 1e-2
+    assert np.abs(guided(prepared, 2.0)(z, 640, other).numpy() - together).max() > 1e-2
     for i in range(3):
-        alone = prepared.guided(z[i:i + 1], 640, labels[i:i + 1], 2.0).numpy()
+        alone = guided(prepared, 2.0)(z[i:i + 1], 640, labels[i:i + 1]).numpy()
         np.testing.assert_array_equal(alone[0], together[i])
 
 
@@ -71,12 +71,12 @@ def test_masks_are_convolved_once_and_the_encoder_runs_once_a_step(inputs, monke
     monkeypatch.setattr(type(model), "encode", lambda self, z, emb: ran.append(z.shape[0]) or encode(self, z, emb))
     prepared = CachedUNet(model)
     for t in (640, 20, 640):
-        prepared.guided(z, t, labels, 2.0).sync()
+        guided(prepared, 2.0)(z, t, labels).sync()
     layers = len(spade_layers(model))
     assert ran == [3, 3, 3]
     assert sum(shape[0] == 3 for shape in made) == layers and sum(shape[2:] == (3, 3) for shape in made) == layers
     other = jt.array(labels.numpy())
-    prepared.guided(z, 20, other, 2.0).sync()
+    guided(prepared, 2.0)(z, 20, other).sync()
     assert len(made) == 3 * layers                           # other masks: theirs once, those of no mask never again
 
 

@@ -88,6 +88,16 @@ def test_a_folder_from_before_there_were_precisions_goes_on_in_float32_alone(tmp
     assert submission(tmp_path, {**SETTINGS, "precision": "float32"}).has("a.b")
 
 
+def test_a_manifest_of_before_is_read_in_todays_words_on_its_own_schedule(tmp_path):
+    old = {"steps": 50, "start": 20, "spacing": "published", "levels": 0, "published_offset": False, "guidance": 2.0}
+    new = {"t_start": 95, "steps": 20, "spacing": "uniform", "timesteps": [], "t_noise": 0, "guidance": 2.0}
+    submission(tmp_path, {"sampling": {"rounds": [old], "seed": 0}}, timesteps=250)
+    with pytest.raises(UserError, match="sampling was"):
+        submission(tmp_path, {"sampling": {"rounds": [new], "seed": 0}}, timesteps=1000)
+    submission(tmp_path, {"sampling": {"rounds": [new], "seed": 0}}, timesteps=250)
+    assert json.loads((tmp_path / "manifest.json").read_text())["settings"]["sampling"]["rounds"] == [new]
+
+
 def test_images_of_somebody_else_are_not_mixed_in(tmp_path):
     Image.new("RGB", (16, 12)).save(tmp_path / "holiday.jpg")
     with pytest.raises(UserError, match="holds images but no manifest.json"):

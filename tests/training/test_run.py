@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from configs.schema import Config, StageConfig
-from models.kernels.casting import cast
+from models.kernels.casting import to, to_float32
 from runtime.backend import jt, nn
 from runtime.errors import RunError
 from training.run import Run, ranked
@@ -40,7 +40,7 @@ class Overflowing(Regression):
     """The regression with gradients in float16: those of step 3 are infinite at a high scale."""
 
     def losses(self, step, x, y):
-        w = cast(cast(self.w, "float16"), "float32")     # its gradient is rounded to float16
+        w = to_float32(to(self.w, "float16"))     # its gradient is rounded to float16
         squared = ((jt.matmul(jt.array(x), w) - jt.array(y)) ** 2).sum(1)
         return {"loss": squared * (1000.0 if step == 3 else 1.0)}
 

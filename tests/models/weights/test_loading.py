@@ -42,7 +42,7 @@ def work(tmp_path_factory):
     for kind, network in networks.items():
         write_checkpoint(folder / f"{kind}.safetensors", parameters_of(network), Header(kind, config_dict(config)))
         jittor_pickle(folder / f"{kind}.pkl", {name: var.numpy() for name, var in parameters_of(network).items()})
-    (folder / "sampling.yaml").write_text("sampling: {rounds: [{steps: 50, start: 2, guidance: 2.0}]}")
+    (folder / "sampling.yaml").write_text("sampling: {rounds: [{t_start: 20, steps: 2, guidance: 2.0}]}")
     return folder
 
 
