@@ -4,6 +4,7 @@ Without --inception the network has random weights of the same shapes, which cos
 drawn, 299x299 JPEG files in a temporary folder. Reading and resizing are part of the time.
 """
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import peak_mb, report
 from data.landscape import find_images
 from evaluation.measure import Job, training_features

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.turns import Side
 from configs.schema import config_dict, load_config
 from runtime.errors import RunError, UserError, run_script

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import yaml
 
+from configs.classes import CLASSES
 from runtime.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent
-PRECISIONS = ["float32", "bfloat16", "float16", "auto"]
+PRECISIONS = ("float32", "bfloat16", "float16")      # what a network can compute in; options also take auto
+SCHEDULES = ("linear", "cosine", "scaled_linear", "constant_slope")
+SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
 
 
 class ConfigError(UserError):
@@ -72,7 +75,7 @@ class UNetConfig:
     res_blocks: int = 2               # per encoder level; a decoder level has one more
     attention_factors: list[int] = field(default_factory=lambda: [4, 8, 16])  # down-sampling factors with attention
     head_channels: int = 64           # channels of an attention head
-    classes: int = 29
+    classes: int = len(CLASSES)
     spade_channels: int = 128         # hidden channels of SPADE's mask convolutions
     latent_channels: int = 3
     groups: int = 32                  # of group normalisation
@@ -95,7 +98,7 @@ class SegmenterConfig:
     depths: list[int] = field(default_factory=lambda: [2, 2, 2, 2])        # blocks of each
     reductions: list[int] = field(default_factory=lambda: [8, 4, 2, 1])    # side of the square of pixels that is one key
     decoder: int = 256                # width of the head
-    classes: int = 29
+    classes: int = len(CLASSES)
     scale: float = 2.0                # training images are resized by 1/scale to scale at random; 1 = left as they are
 
     def check(self):
@@ -116,7 +119,7 @@ class DiffusionConfig:
     timesteps: int = 1000             # T, length of the noise schedule
 
     def check(self):
-        one_of("diffusion.schedule", self.schedule, ["linear", "cosine", "scaled_linear", "constant_slope"])
+        one_of("diffusion.schedule", self.schedule, SCHEDULES)
 
 
 @dataclass
@@ -162,7 +165,7 @@ class TrainConfig:
         sample_every=2000))
 
     def check(self):
-        one_of("train.precision", self.precision, PRECISIONS)
+        one_of("train.precision", self.precision, (*PRECISIONS, "auto"))
 
 
 @dataclass
@@ -181,7 +184,7 @@ class RoundConfig:
     published_offset: bool = False    # as the published code: noise at index `start`, first call at `start - 1`
 
     def check(self):
-        one_of("sampling.rounds: sampler", self.sampler, ["ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc"])
+        one_of("sampling.rounds: sampler", self.sampler, SAMPLERS)
         one_of("sampling.rounds: spacing", self.spacing, ["published", "uniform", "logsnr"])
         if not 1 <= self.start <= self.steps:
             raise ConfigError(f"sampling.rounds: start is {self.start}, expected 1 to steps ({self.steps})")
@@ -228,7 +231,7 @@ class SamplingConfig:
     jpeg_between_rounds: int = 0      # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
 
     def check(self):
-        one_of("sampling.precision", self.precision, PRECISIONS)
+        one_of("sampling.precision", self.precision, (*PRECISIONS, "auto"))
         one_of("sampling.colour_transfer", self.colour_transfer, ["cielab8", "reinhard", "none"])
         if not self.rounds:
             raise ConfigError("sampling.rounds is empty, expected at least one round")

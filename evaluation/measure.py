@@ -21,10 +21,10 @@ from evaluation.metrics.mask_accuracy import MaskAccuracy
 from evaluation.metrics.report import Row
 from evaluation.metrics.style import style_similarity
 from evaluation.metrics.total import Measured, total
+from evaluation.sheets import file_name
 from runtime.backend import DEVICE, jt
 from runtime.errors import UserError
 from runtime.log import progress_bar
-from evaluation.scorers import Scorer
 
 THREADS = 2                                  # that read
 BLOCK = 64                                   # features that are added at a time
@@ -33,17 +33,32 @@ OTHERS = ("contact_sheet.png",)              # what test.py leaves beside its im
 
 @dataclass
 class Job:
-    """What to measure, and with what. Where an instrument is missing, its score has no value but a reason."""
+    """What to measure, and with what. Where a scorer is missing, its score has no value but a reason."""
     cases: list                                          # data.landscape.Case
     size: tuple                                          # height, width of the images
     references: bool                                     # whether the cases' references are there
-    segmenters: dict = field(default_factory=dict)       # {"M" or "M(NAME)": Scorer}
-    nima: Optional[Scorer] = None
-    inception: Optional[Scorer] = None
+    scorers: dict = field(default_factory=dict)          # {"M", "M(NAME)", "A" or "FID": Scorer}
     real: Optional["Features"] = None                    # of the training images
     histogram: str = "rgb8"
     kid: bool = False
     batch_size: int = 16
+
+    @property
+    def segmenters(self):
+        """{"M" or "M(NAME)": Scorer}."""
+        return {column: scorer for column, scorer in self.scorers.items() if column.startswith("M")}
+
+    @property
+    def nima(self):
+        return self.scorers.get("A")
+
+    @property
+    def inception(self):
+        return self.scorers.get("FID")
+
+    def real_side(self):
+        """What a JSON says of the training images' statistics, or None."""
+        return {"n": self.real.statistics.count, **self.real.statistics.made_with} if self.real else None
 
 
 class Features:
@@ -60,6 +75,10 @@ class Features:
         while len(self._waiting) >= BLOCK:
             self.statistics.update(np.stack(self._waiting[:BLOCK]))
             del self._waiting[:BLOCK]
+
+    def save(self, folder, name):
+        """Writes the statistics as FOLDER/statistics-NAME.npz, which --fid_stats takes."""
+        self.statistics.save(folder / file_name("statistics", name, suffix=".npz"))
 
     def close(self):
         """Adds what waits; returns itself."""

@@ -41,6 +41,27 @@ class Scorer:
         about = {"network": self.what, "file": str(self.path), "sha256": sha256(self.path)}
         return {**about, "class_map": self.classes} if self.classes else about
 
+    def line(self, column, about):
+        """The same for people, of a column. about: what describe() said."""
+        rule = f"; classes of {self.classes['source']}, {self.classes['rule']}" if self.classes else ""
+        return f"{column}: {self.what} ({self.option} {about['file']}, sha256 {about['sha256'][:12]}){rule}"
+
+
+def open_scorers(segformer=None, segmenter=None, nima=None, inception=None, lenient=False, nima_resize="nearest",
+                 fid_resize="pytorch"):
+    """{column: Scorer} of the files given: "M" or "M(NAME)" of a stand-in, "A", "FID"."""
+    found = {}
+    if segformer:
+        found["M"] = open_segformer(segformer, lenient)
+    if segmenter:
+        stand_in = open_segmenter(segmenter, lenient)
+        found[f"M({stand_in.name})"] = stand_in
+    if nima:
+        found["A"] = open_nima(nima, nima_resize)
+    if inception:
+        found["FID"] = open_inception(inception, fid_resize)
+    return found
+
 
 def existing(option, path):
     """The Path; UserError when there is no such file."""

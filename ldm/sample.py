@@ -1,6 +1,7 @@
 """The reverse process from a noise level down to z_0, Eq. (3)."""
 import numpy as np
 
+from configs.schema import SAMPLERS
 from ldm.ddim import ddim_step
 from ldm.ddpm import ddpm_step
 from ldm.dpm_solver import DPMSolver2M
@@ -8,7 +9,6 @@ from ldm.guidance import eps_channels
 from ldm.unipc import UniPC
 from runtime.backend import jt
 
-SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
 NOISY = ("ddpm", "dpm++2m_sde")
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from configs.schema import SCHEDULES
 from runtime.errors import UserError
 
 PUBLISHED_STEPS = 1000  # the length that the constants of every schedule are printed for
@@ -81,7 +82,7 @@ def make_schedule(kind="linear", timesteps=PUBLISHED_STEPS):
         alpha_bar = np.cos((fraction + 0.008) / 1.008 * math.pi / 2) ** 2
         betas = np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)  # the last one would be 1
     else:
-        raise UserError(f"diffusion.schedule is {kind!r}, expected linear, cosine, scaled_linear or constant_slope")
+        raise UserError(f"diffusion.schedule is {kind!r}, expected {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}")
     if betas.max() >= 1:
         raise UserError(f"diffusion.timesteps is {timesteps}, too short for the {kind} schedule: "
                         f"beta reaches {betas.max():.3g}, expected below 1")

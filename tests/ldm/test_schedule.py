@@ -2,10 +2,11 @@
 import numpy as np
 import pytest
 
+from configs.schema import SCHEDULES
 from ldm.schedule import make_schedule, respace
 from runtime.errors import UserError
 
-KINDS = ["linear", "cosine", "scaled_linear", "constant_slope"]
+KINDS = list(SCHEDULES)
 
 
 def test_linear_schedule_has_the_noise_levels_of_the_published_rounds():
