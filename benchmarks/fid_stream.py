@@ -34,7 +34,7 @@ def main(argv):
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     args = parser.parse_args(argv)
-    job = Job([], (SIDE, SIDE), references=False, inception=instrument(args.inception), batch_size=args.batch_size)
+    job = Job([], (SIDE, SIDE), references=False, scorers={"FID": scorer(args.inception)}, batch_size=args.batch_size)
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(folder) for folder in args.images] if args.images else drawn(Path(scratch), args.count)
         sets = [list(find_images(folder).values())[:args.count] for folder in folders]
@@ -50,7 +50,7 @@ def main(argv):
                 "peak_mb_before": before, "peak_mb": peak_mb()}, args.json)
 
 
-def instrument(path):
+def scorer(path):
     """The Scorer of FID, with random weights where there is no file."""
     if path:
         return open_inception(path, "pytorch")

@@ -7,7 +7,7 @@ from runtime.backend import jt
 from sampling.networks import contradictions, in_parts, rows_at_once
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("rows", [1, 3, 8])
 def test_a_network_in_parts_sees_so_many_images_at_most_and_answers_alike(rows):
     seen = []
 
