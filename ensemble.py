@@ -17,13 +17,19 @@ The result is an ordinary checkpoint that names its parents; test.py takes it.""
 def parse(argv):
     parser = argparse.ArgumentParser(prog="ensemble.py", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="two or more checkpoints of one architecture")
-    parser.add_argument("--output", metavar="FILE", help="the average (default with --run: its checkpoints/ensemble)")
-    parser.add_argument("--ratios", type=float, nargs="+", metavar="W", help="one weight each (default: equal)")
-    parser.add_argument("--shares", type=float, nargs="+", dest="ratios", help=argparse.SUPPRESS)   # its former name
-    parser.add_argument("--weights", default="ema", choices=["ema", "raw"], help="which set to average (default: ema)")
+    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT",
+                        help="two or more checkpoints of one architecture")
+    parser.add_argument("--output", metavar="FILE",
+                        help="the average (default with --run: its checkpoints/ensemble)")
+    parser.add_argument("--ratios", type=float, nargs="+", metavar="W",
+                        help="one weight each (default: equal)")
+    parser.add_argument("--shares", type=float, nargs="+", dest="ratios",
+                        help=argparse.SUPPRESS)   # its former name
+    parser.add_argument("--weights", default="ema", choices=["ema", "raw"],
+                        help="which set to average (default: ema)")
     parser.add_argument("--run", metavar="RUN", help="a run's folder, to take the best checkpoints of")
-    parser.add_argument("--top", type=int, default=2, metavar="K", help="how many of the run's best (default: 2)")
+    parser.add_argument("--top", type=int, default=2, metavar="K",
+                        help="how many of the run's best (default: 2)")
     return parser.parse_args(argv)
 
 

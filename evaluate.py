@@ -31,24 +31,35 @@ def parse(argv):
     from evaluation.metrics.style import DEFINITIONS
     parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gen", required=True, action="append", metavar="[NAME=]DIR", help="images to measure; repeatable")
+    parser.add_argument("--gen", required=True, action="append", metavar="[NAME=]DIR",
+                        help="images to measure; repeatable")
     parser.add_argument("--input_path", required=True, metavar="TEST", help="masks and label_to_img.json")
-    parser.add_argument("--img_path", metavar="TRAIN", help="the training images: references, and the real side of FID")
+    parser.add_argument("--img_path", metavar="TRAIN",
+                        help="the training images: references, and the real side of FID")
     parser.add_argument("--segformer", metavar="FILE", help="weights for M")
     parser.add_argument("--segmenter", metavar="FILE", help="weights for M(stand-in)")
     parser.add_argument("--nima", metavar="FILE", help="weights for A")
     parser.add_argument("--inception", metavar="FILE", help="weights for FID")
-    parser.add_argument("--fid_stats", metavar="FILE", help="npz with mu and sigma in place of --img_path's images")
-    parser.add_argument("--save_stats", action="store_true", help="write such files of the training images and of every --gen")
-    parser.add_argument("--kid", action="store_true", help="the kernel distance too, among FID's details in the JSON")
-    parser.add_argument("--hist", default="rgb8", choices=list(DEFINITIONS), help="histogram of S (default: rgb8)")
-    parser.add_argument("--fid_resize", default="pytorch", choices=list(MODES), help="as which library (default: pytorch)")
-    parser.add_argument("--nima_resize", default="nearest", choices=["nearest", "bilinear"], help="(default: nearest)")
+    parser.add_argument("--fid_stats", metavar="FILE",
+                        help="npz with mu and sigma in place of --img_path's images")
+    parser.add_argument("--save_stats", action="store_true",
+                        help="write such files of the training images and of every --gen")
+    parser.add_argument("--kid", action="store_true",
+                        help="the kernel distance too, among FID's details in the JSON")
+    parser.add_argument("--hist", default="rgb8", choices=list(DEFINITIONS),
+                        help="histogram of S (default: rgb8)")
+    parser.add_argument("--fid_resize", default="pytorch", choices=list(MODES),
+                        help="as which library (default: pytorch)")
+    parser.add_argument("--nima_resize", default="nearest", choices=["nearest", "bilinear"],
+                        help="(default: nearest)")
     parser.add_argument("--class_map", default="strict", choices=["strict", "lenient"],
                         help="a segmenter's classes to the 29: equal names, or also alike ones (default: strict)")
-    parser.add_argument("--size", default="", metavar="WIDTHxHEIGHT", help="of the images (default: that of the masks)")
-    parser.add_argument("--batch_size", type=int, default=16, help="images at a time; does not change the scores")
-    parser.add_argument("--json", default="evaluation/scores.json", metavar="OUT", help="(default: evaluation/scores.json)")
+    parser.add_argument("--size", default="", metavar="WIDTHxHEIGHT",
+                        help="of the images (default: that of the masks)")
+    parser.add_argument("--batch_size", type=int, default=16,
+                        help="images at a time; does not change the scores")
+    parser.add_argument("--json", default="evaluation/scores.json", metavar="OUT",
+                        help="(default: evaluation/scores.json)")
     parser.add_argument("--per_image", metavar="CSV", help="write every image's M, A and S")
     return parser.parse_args(argv)
 
@@ -67,33 +78,28 @@ def check(args):
 def main(argv):
     args = parse(argv)
     check(args)
-    from data.landscape import find_images, find_test, images_folder
+    from data.landscape import find_test
     from evaluation import measure, scorers, sheets
     from evaluation.metrics import report
     rows, cases = measure.find_rows(args.gen), find_test(args.input_path, args.img_path)
-    used = scorers.open_scorers(args.segformer, args.segmenter, args.nima, args.inception, args.class_map == "lenient",
-                                args.nima_resize, args.fid_resize)
-    job = measure.Job(cases, measure.image_size(cases, args.size), bool(args.img_path), used, histogram=args.hist,
-                      kid=args.kid, batch_size=args.batch_size)
-    about = {column: scorer.describe() for column, scorer in used.items()}
-    for column, scorer in used.items():
-        print(scorer.line(column, about[column]))
-
+    size = measure.image_size(cases, args.size)
+    used = scorers.open_scorers(args.segformer, args.segmenter, args.nima, args.inception,
+                                args.class_map == "lenient", args.nima_resize, args.fid_resize)
+    about = scorers.introduce(used)
+    job = measure.Job(cases, size, bool(args.img_path), used, args.hist, args.kid, args.batch_size)
     made_with = {"resize": args.fid_resize, "network": about["FID"]["sha256"]} if job.inception else {}
-    training = []                                                       # images of which FID's real side is measured
-    if job.inception and args.fid_stats:
+    if args.fid_stats and job.inception:
         job.real = measure.Features.load(args.fid_stats, made_with)
-    elif job.inception and args.img_path:
-        training = list(find_images(images_folder(args.img_path)).values())
-    paths = measure.check_all(rows, cases, job.size, job.references, training)
-    if training:
-        job.real = measure.training_features(training, job, made_with)
-    if args.save_stats and training:
-        job.real.save(Path(args.json).parent, "training")
+    training = measure.real_images(job, args.img_path)                  # those that FID compares with
+    paths = measure.check_all(rows, cases, size, job.references, training)
 
     folder, measured = Path(args.json).parent, []
-    for name, place in rows:
-        row, features, found = measure.measure(name, place, paths[name], job)
+    if training:
+        job.real = measure.training_features(training, job, made_with)
+        if args.save_stats:
+            job.real.save(folder, "training")
+    for name, source in rows:
+        row, features, found = measure.measure(name, source, paths[name], job)
         measured.append(row)
         sheets.save_worst(folder, row, job, paths[name], found)
         if args.save_stats:
@@ -112,9 +118,9 @@ def facts(args, job, about):
     if real and args.fid_stats:
         real.update(file=args.fid_stats, sha256=sha256(args.fid_stats))
     return {"unit": "percent", "masks": len(job.cases), "size": {"height": job.size[0], "width": job.size[1]},
-            "instruments": about, "class_map": args.class_map, "histogram": args.hist, "fid_resize": args.fid_resize,
-            "nima_resize": args.nima_resize, "fid_real": real, "input_path": args.input_path, "img_path": args.img_path,
-            "versions": measure.versions()}
+            "instruments": about, "class_map": args.class_map, "histogram": args.hist,
+            "fid_resize": args.fid_resize, "nima_resize": args.nima_resize, "fid_real": real,
+            "input_path": args.input_path, "img_path": args.img_path, "versions": measure.versions()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Paints every mask in the style of its reference (Algorithm 2) and packs the submission."""
 import argparse
-from pathlib import Path
 
 from runtime.distributed import process, shard
 from runtime.errors import UserError, run_script
@@ -20,21 +19,30 @@ def parse(argv):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input_path", required=True, metavar="TEST", help="masks and label_to_img.json")
     parser.add_argument("--img_path", required=True, metavar="TRAIN", help="the reference images")
-    parser.add_argument("--output_path", default="./results", help="folder of the images (default: ./results)")
-    parser.add_argument("--checkpoint", help="U-Net weights (default: checkpoints/iidm.safetensors, else the newest run's)")
-    parser.add_argument("--weights", default="ema", choices=["ema", "raw"], help="which set of a training checkpoint")
-    parser.add_argument("--autoencoder", metavar="FILE", help="its weights (default: the path in the checkpoint's config)")
-    parser.add_argument("--config", help="a yaml whose `sampling` and `output` are used instead of the checkpoint's")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides an option; repeatable")
+    parser.add_argument("--output_path", default="./results",
+                        help="folder of the images (default: ./results)")
+    parser.add_argument("--checkpoint",
+                        help="U-Net weights (default: checkpoints/iidm.safetensors, else the newest run's)")
+    parser.add_argument("--weights", default="ema", choices=["ema", "raw"],
+                        help="which set of a training checkpoint")
+    parser.add_argument("--autoencoder", metavar="FILE",
+                        help="its weights (default: the path in the checkpoint's config)")
+    parser.add_argument("--config",
+                        help="a yaml whose `sampling` and `output` are used instead of the checkpoint's")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c",
+                        help="overrides an option; repeatable")
     parser.add_argument("--rounds", type=int, help="only the first so many rounds")
     parser.add_argument("--seed", type=int, help="of the noise (default: sampling.seed)")
-    parser.add_argument("--batch_size", type=int, help="masks at a time; does not change the images (default: the config's)")
+    parser.add_argument("--batch_size", type=int,
+                        help="masks at a time; does not change the images (default: the config's)")
     parser.add_argument("--limit", type=int, help="only the first so many masks, by name")
-    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="paint N a mask and keep the best (default: 1)")
+    parser.add_argument("--candidates", type=int, default=1, metavar="N",
+                        help="paint N a mask and keep the best (default: 1)")
     parser.add_argument("--select", default="s", choices=["s", "m"],
                         help="by style similarity, or by mask accuracy with --segmenter (default: s)")
     parser.add_argument("--segmenter", metavar="FILE", help="for --select m: as for evaluate.py")
-    parser.add_argument("--overwrite", action="store_true", help="replace what another run left in --output_path")
+    parser.add_argument("--overwrite", action="store_true",
+                        help="replace what another run left in --output_path")
     return parser.parse_args(argv)
 
 
@@ -46,7 +54,8 @@ def overrides(args, processes):
     if args.overwrite and processes > 1:
         raise UserError(f"--overwrite with {processes} processes: one could remove what another painted; "
                         "remove the folder first")
-    short = {"sampling.seed": args.seed, "sampling.batch_size": args.batch_size, "autoencoder.path": args.autoencoder}
+    short = {"sampling.seed": args.seed, "sampling.batch_size": args.batch_size,
+             "autoencoder.path": args.autoencoder}
     return args.set + [f"{name}={value}" for name, value in short.items() if value is not None]
 
 
@@ -75,14 +84,15 @@ def main(argv):
     ours = shard(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]
     introduce(f"{checkpoint} at step {weights.header.step}", config.sampling, networks.schedule, missing, ours)
-    Painter(networks, config, results, selected).run(missing)                       # Algorithm 2: ldm/algorithm2.py
+    Painter(networks, config, results, selected).run(missing)                  # Algorithm 2: ldm/algorithm2.py
     if rank:
         return
     stems = [case.stem for case in cases]
     results.wait(stems)
     archive = results.finish(stems)
-    similarity = write_contact_sheet(Path(args.output_path) / "contact_sheet.png", cases, results, height, width)
-    print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; style similarity S {similarity:.2f} %")
+    similarity = write_contact_sheet(cases, results, height, width)
+    print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; "
+          f"style similarity S {similarity:.2f} %")
 
 
 def introduce(what, sampling, schedule, missing, ours):
@@ -91,8 +101,8 @@ def introduce(what, sampling, schedule, missing, ours):
     from runtime.backend import DEVICE
     numbers = "" if sampling.precision == "float32" else f" in {sampling.precision}"
     steps = sum(steps_taken(round_) for round_ in sampling.rounds)
-    print(f"{what} on the {DEVICE}{numbers}: {len(missing)} of {len(ours)} images to paint, {steps} steps and "
-          f"{evaluations(sampling, schedule)} network evaluations each", flush=True)
+    print(f"{what} on the {DEVICE}{numbers}: {len(missing)} of {len(ours)} images to paint, "
+          f"{steps} steps and {evaluations(sampling, schedule)} network evaluations each", flush=True)
 
 
 if __name__ == "__main__":

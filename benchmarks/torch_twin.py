@@ -108,8 +108,8 @@ def find_torch(python):
     except OSError as error:
         raise UserError(f"--torch_python: {python} does not run ({error.strerror}), expected a Python") from None
     if found.returncode:
-        said = (found.stderr.strip().splitlines() or [f"status {found.returncode}"])[-1]
-        raise UserError(f"--torch_python: {python} cannot import torch and numpy ({said})")
+        reason = (found.stderr.strip().splitlines() or [f"status {found.returncode}"])[-1]
+        raise UserError(f"--torch_python: {python} cannot import torch and numpy ({reason})")
     return python
 
 

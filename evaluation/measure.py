@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs.schema import DataConfig
 from data.batches import prefetch
-from data.landscape import check_images, check_test, find_images, read_image, read_labels
+from data.landscape import check_images, check_test, find_images, images_folder, read_image, read_labels
 from evaluation.metrics.aesthetic import aesthetic_score, mean_and_spread
 from evaluation.metrics.fid import Statistics, fid
 from evaluation.metrics.kid import kid
@@ -38,10 +38,10 @@ class Job:
     size: tuple                                          # height, width of the images
     references: bool                                     # whether the cases' references are there
     scorers: dict = field(default_factory=dict)          # {"M", "M(NAME)", "A" or "FID": Scorer}
-    real: Optional["Features"] = None                    # of the training images
     histogram: str = "rgb8"
     kid: bool = False
     batch_size: int = 16
+    real: Optional["Features"] = None                    # of the training images
 
     @property
     def segmenters(self):
@@ -177,6 +177,13 @@ def check_all(rows, cases, size, references, training=()):
     return found
 
 
+def real_images(job, img_path):
+    """The training images to measure for FID: none without its network, or with their statistics given."""
+    if not job.inception or job.real or not img_path:
+        return []
+    return list(find_images(images_folder(img_path)).values())
+
+
 def training_features(paths, job, made_with):
     """The Features of the training images."""
     found = Features(made_with, keep=job.kid)
@@ -194,7 +201,9 @@ def measure(name, folder, paths, job):
     start = time.monotonic()
     images = {case.stem: {} for case in job.cases}
     masks = {column: MaskAccuracy() for column in job.segmenters}
-    features = Features(job.real.statistics.made_with if job.real else {}, keep=job.kid) if job.inception else None
+    features = None
+    if job.inception:
+        features = Features(job.real.statistics.made_with if job.real else {}, keep=job.kid)
     marks, found = [], {}
 
     def read(batch):

@@ -63,6 +63,14 @@ def open_scorers(segformer=None, segmenter=None, nima=None, inception=None, leni
     return found
 
 
+def introduce(scorers):
+    """Prints a line for each; returns {column: describe()}."""
+    about = {column: scorer.describe() for column, scorer in scorers.items()}
+    for column, scorer in scorers.items():
+        print(scorer.line(column, about[column]))
+    return about
+
+
 def existing(option, path):
     """The Path; UserError when there is no such file."""
     if not Path(path).is_file():
@@ -113,7 +121,9 @@ def segmenting(option, path, what, name, classes, lenient, predict):
         source = source_of(classes)
     except UserError as error:
         raise UserError(f"{option} {path}: {error.problems[0]}") from None
-    rule = "same classes" if source == "challenge" else "lenient" if lenient else "strict"
+    rule = "lenient" if lenient else "strict"
+    if source == "challenge":
+        rule = "same classes"
     used = int((class_map(source, lenient) < len(CLASSES) - 1).sum())
     return Scorer(option, path, f"{what}, {classes} classes", lambda image: to_challenge(predict(image), source, lenient),
                       name, {"source": source, "rule": rule, "classes": classes, "mapped": used})

@@ -64,7 +64,9 @@ def fit(image, height, width, smooth=None):
     picture = Image.fromarray(image).convert("RGB")
     if picture.size != (width, height):
         enlarged = height >= image.shape[0]
-        method = Image.BICUBIC if smooth and enlarged else Image.NEAREST if enlarged and not smooth else Image.BOX
+        method = Image.BOX
+        if enlarged:
+            method = Image.BICUBIC if smooth else Image.NEAREST
         picture = picture.resize((width, height), method)
     return np.asarray(picture)
 

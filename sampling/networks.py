@@ -1,4 +1,4 @@
-"""What test.py needs before it can sample: which checkpoint, which autoencoder, which settings, and the loaded networks."""
+"""What test.py needs before it can sample: which checkpoint, autoencoder and settings, and the loaded networks."""
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +44,11 @@ def find_checkpoint(given=None):
         if path.is_file():
             return path
     newest = lambda paths: max(paths, key=lambda path: path.stat().st_mtime)
-    found = [path for path in Path("runs").glob("*/checkpoints/*.safetensors") if path.name.startswith(("unet-", "ensemble"))]
+    found = [path for path in Path("runs").glob("*/checkpoints/*.safetensors")
+             if path.name.startswith(("unet-", "ensemble"))]
     if not found:
-        raise UserError(f"no weights: neither {RELEASED} nor a run in runs/; train.py makes them, --checkpoint names them")
+        raise UserError(f"no weights: neither {RELEASED} nor a run in runs/; "
+                        "train.py makes them, --checkpoint names them")
     folder = newest(found).parent
     ensembles = list(folder.glob("ensemble*.safetensors"))
     return newest(ensembles) if ensembles else ranked(folder.parent)[0][0]
@@ -72,7 +74,8 @@ def settings(checkpoint, config=None, overrides=(), weights="ema"):
     given = section_from("autoencoder", {**tree["autoencoder"], **named_path(overrides)}, str(checkpoint))
     path = find_autoencoder(given.path)
     if path is None:
-        raise UserError(f"{given.path}: no such file, expected the autoencoder's weights; --autoencoder names another file")
+        raise UserError(f"{given.path}: no such file, expected the autoencoder's weights; "
+                        "--autoencoder names another file")
     given.path = str(path)
     tree["autoencoder"] = dataclasses.asdict(autoencoder_config(given, open_weights(path, "autoencoder")))
     rest = [override for override in overrides if not override.startswith("autoencoder.path=")]
@@ -86,14 +89,15 @@ def contradictions(config, theirs, ours, free):
     """
     named, problems = read_yaml(resolve(config)), []
     compared = {"data": ("height", "width"), "unet": tuple(theirs["unet"]), "diffusion": tuple(theirs["diffusion"]),
-                "autoencoder": tuple(name for name in theirs["autoencoder"] if name != "path")}
+                "autoencoder": [name for name in theirs["autoencoder"] if name != "path"]}
     for section, names in compared.items():
         if section in free:
             continue
         for name in names:
             if name in (named.get(section) or {}) and theirs[section][name] != ours[section][name]:
-                problems.append(f"{config}: {section}.{name} is {theirs[section][name]!r}, the checkpoint has "
-                                f"{ours[section][name]!r}; beside a checkpoint only sampling and output may change")
+                problems.append(f"{config}: {section}.{name} is {theirs[section][name]!r}, "
+                                f"the checkpoint has {ours[section][name]!r}; "
+                                "beside a checkpoint only sampling and output may change")
     return problems
 
 
@@ -114,8 +118,9 @@ def load_networks(config, checkpoint, weights):
     hashes = {"unet": weights_hash(unet), "autoencoder": weights_hash(autoencoder)}
     expected = weights.header.extra.get("autoencoder", hashes["autoencoder"])
     if expected != hashes["autoencoder"]:
-        raise UserError(f"{config.autoencoder.path}: these are not the weights whose latents {checkpoint} was trained on "
-                        f"(found {hashes['autoencoder'][:12]}, expected {expected[:12]}); --autoencoder names another file")
+        raise UserError(f"{config.autoencoder.path}: these are not the weights whose latents {checkpoint} was trained "
+                        f"on (found {hashes['autoencoder'][:12]}, expected {expected[:12]}); "
+                        "--autoencoder names another file")
 
     config.sampling.precision = precision.resolve(config.sampling.precision)
     if precision.imitated(config.sampling.precision):
@@ -123,9 +128,9 @@ def load_networks(config, checkpoint, weights):
     for network in (unet, autoencoder):
         precision.compute_in(network, config.sampling.precision, store=True)
     rows = rows_at_once(config.autoencoder, config.data, config.sampling.autoencoder_gb)
-    return Networks(encode=in_parts(autoencoder.encode, rows), decode=in_parts(autoencoder.decode, rows),
-                    unet=CachedUNet(unet, config.sampling.spade_cache_gb),
-                    schedule=make_schedule(config.diffusion.schedule, config.diffusion.timesteps), hashes=hashes)
+    return Networks(in_parts(autoencoder.encode, rows), in_parts(autoencoder.decode, rows),
+                    CachedUNet(unet, config.sampling.spade_cache_gb),
+                    make_schedule(config.diffusion.schedule, config.diffusion.timesteps), hashes)
 
 
 def in_parts(network, rows):

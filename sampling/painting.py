@@ -36,12 +36,13 @@ class Painter:
         if cases:
             print(f"{len(cases)} images in {seconds:.0f} s, {seconds / len(cases):.2f} s each")
         if self.gained:
-            print(f"best of {self.selection.candidates} by {self.selection.by.upper()}: {np.mean(self.gained):+.2f} on average "
-                  "over the first")
+            print(f"best of {self.selection.candidates} by {self.selection.by.upper()}: "
+                  f"{np.mean(self.gained):+.2f} on average over the first")
 
     def read(self, batch):
         """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w), of a batch of cases."""
-        height, width, factor = self.config.data.height, self.config.data.width, self.config.autoencoder.factor
+        height, width = self.config.data.height, self.config.data.width
+        factor = self.config.autoencoder.factor
         return (np.stack([read_image(case.reference, height, width) for case in batch]),
                 np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
 
@@ -50,8 +51,9 @@ class Painter:
         net, stems = self.networks, [case.stem for case in batch]
 
         def synthesised(names):
-            return synthesise(net.encode, net.decode, net.unet, references, labels, names, self.config.sampling, net.schedule,
-                              self.config.unet.latent_channels, progress=lambda: progress(len(batch)))[0]
+            return synthesise(net.encode, net.decode, net.unet, references, labels, names, self.config.sampling,
+                              net.schedule, self.config.unet.latent_channels,
+                              progress=lambda: progress(len(batch)))[0]
 
         if self.selection.candidates == 1:
             return synthesised(stems)

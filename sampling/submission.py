@@ -124,7 +124,9 @@ def manifest_settings(config, hashes, selected=None):
 
     hashes: of the weights; selected: of best_of.Selection.settings().
     """
-    sampling = {name: value for name, value in config_dict(config)["sampling"].items() if name not in SAME_IMAGES}
+    sampling = config_dict(config)["sampling"]
+    for name in SAME_IMAGES:
+        sampling.pop(name)
     return {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling, **(selected or {})}
 
 

@@ -40,8 +40,8 @@ def table(rows):
         values = [row.scores[name].value if name in row.scores else None for name in names]
         cells.append([row.name, str(len(row.images)), *("-" if value is None else f"{value:.2f}" for value in values)])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = ["  ".join(text.rjust(width) if i else text.ljust(width) for i, (text, width) in enumerate(zip(line, widths)))
-             for line in cells]
+    lines = ["  ".join([first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(others, widths[1:]))])
+             for first, *others in cells]
     return "\n".join(lines + reasons(rows))
 
 
