@@ -8,7 +8,7 @@ from runtime.errors import UserError, run_script
 
 EXAMPLES = """examples:
   python ensemble.py A.safetensors B.safetensors --output checkpoints/iidm.safetensors
-  python ensemble.py A B C --shares 0.5 0.3 0.2 --output C.safetensors
+  python ensemble.py A B C --ratios 0.5 0.3 0.2 --output C.safetensors
   python ensemble.py --run runs/iidm --top 2            the two best of a run by validation loss, as the paper does by FID
 
 The result is an ordinary checkpoint that names its parents; test.py takes it."""
@@ -17,12 +17,19 @@ The result is an ordinary checkpoint that names its parents; test.py takes it.""
 def parse(argv):
     parser = argparse.ArgumentParser(prog="ensemble.py", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="two or more checkpoints of one architecture")
-    parser.add_argument("--output", metavar="FILE", help="the average (default with --run: its checkpoints/ensemble)")
-    parser.add_argument("--shares", type=float, nargs="+", metavar="W", help="one weight each (default: equal)")
-    parser.add_argument("--weights", default="ema", choices=["ema", "raw"], help="which set to average (default: ema)")
+    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT",
+                        help="two or more checkpoints of one architecture")
+    parser.add_argument("--output", metavar="FILE",
+                        help="the average (default with --run: its checkpoints/ensemble)")
+    parser.add_argument("--ratios", type=float, nargs="+", metavar="W",
+                        help="one weight each (default: equal)")
+    parser.add_argument("--shares", type=float, nargs="+", dest="ratios",
+                        help=argparse.SUPPRESS)   # its former name
+    parser.add_argument("--weights", default="ema", choices=["ema", "raw"],
+                        help="which set to average (default: ema)")
     parser.add_argument("--run", metavar="RUN", help="a run's folder, to take the best checkpoints of")
-    parser.add_argument("--top", type=int, default=2, metavar="K", help="how many of the run's best (default: 2)")
+    parser.add_argument("--top", type=int, default=2, metavar="K",
+                        help="how many of the run's best (default: 2)")
     return parser.parse_args(argv)
 
 
@@ -44,14 +51,14 @@ def main(argv):
         raise UserError(f"found {len(paths)} checkpoints, expected two or more, or --run RUN --top K")
     if not output:
         raise UserError("--output FILE is missing")
-    shares = np.array(args.shares or [1] * len(paths), dtype=np.float64)
-    if len(shares) != len(paths) or not (shares > 0).all():
-        raise UserError(f"--shares has {len(shares)} numbers for {len(paths)} checkpoints, expected one positive number each")
-    shares /= shares.sum()
-    for path, share in zip(paths, shares):
+    ratios = np.array(args.ratios or [1] * len(paths), dtype=np.float64)
+    if len(ratios) != len(paths) or not (ratios > 0).all():
+        raise UserError(f"--ratios has {len(ratios)} numbers for {len(paths)} checkpoints, expected one positive number each")
+    ratios /= ratios.sum()
+    for path, ratio in zip(paths, ratios):
         header = open_weights(path).header
-        print(f"{share:.4f} x {path}  step {header.step}  " + "  ".join(f"{k} {v:.5g}" for k, v in header.metrics.items()))
-    average(paths, shares, output, args.weights)
+        print(f"{ratio:.4f} x {path}  step {header.step}  " + "  ".join(f"{k} {v:.5g}" for k, v in header.metrics.items()))
+    average(paths, ratios, output, args.weights)
     print(f"{output}: {Path(output).stat().st_size / 1e6:.1f} MB")
 
 

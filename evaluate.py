@@ -31,95 +31,96 @@ def parse(argv):
     from evaluation.metrics.style import DEFINITIONS
     parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gen", required=True, action="append", metavar="[NAME=]DIR", help="images to measure; repeatable")
+    parser.add_argument("--gen", required=True, action="append", metavar="[NAME=]DIR",
+                        help="images to measure; repeatable")
     parser.add_argument("--input_path", required=True, metavar="TEST", help="masks and label_to_img.json")
-    parser.add_argument("--img_path", metavar="TRAIN", help="the training images: references, and the real side of FID")
+    parser.add_argument("--img_path", metavar="TRAIN",
+                        help="the training images: references, and the real side of FID")
     parser.add_argument("--segformer", metavar="FILE", help="weights for M")
     parser.add_argument("--segmenter", metavar="FILE", help="weights for M(stand-in)")
     parser.add_argument("--nima", metavar="FILE", help="weights for A")
     parser.add_argument("--inception", metavar="FILE", help="weights for FID")
-    parser.add_argument("--fid_stats", metavar="FILE", help="npz with mu and sigma in place of --img_path's images")
-    parser.add_argument("--save_stats", action="store_true", help="write such files of the training images and of every --gen")
-    parser.add_argument("--kid", action="store_true", help="the kernel distance too, among FID's details in the JSON")
-    parser.add_argument("--hist", default="rgb8", choices=list(DEFINITIONS), help="histogram of S (default: rgb8)")
-    parser.add_argument("--fid_resize", default="pytorch", choices=list(MODES), help="as which library (default: pytorch)")
-    parser.add_argument("--nima_resize", default="nearest", choices=["nearest", "bilinear"], help="(default: nearest)")
+    parser.add_argument("--fid_stats", metavar="FILE",
+                        help="npz with mu and sigma in place of --img_path's images")
+    parser.add_argument("--save_stats", action="store_true",
+                        help="write such files of the training images and of every --gen")
+    parser.add_argument("--kid", action="store_true",
+                        help="the kernel distance too, among FID's details in the JSON")
+    parser.add_argument("--hist", default="rgb8", choices=list(DEFINITIONS),
+                        help="histogram of S (default: rgb8)")
+    parser.add_argument("--fid_resize", default="pytorch", choices=list(MODES),
+                        help="as which library (default: pytorch)")
+    parser.add_argument("--nima_resize", default="nearest", choices=["nearest", "bilinear"],
+                        help="(default: nearest)")
     parser.add_argument("--class_map", default="strict", choices=["strict", "lenient"],
                         help="a segmenter's classes to the 29: equal names, or also alike ones (default: strict)")
-    parser.add_argument("--size", default="", metavar="WIDTHxHEIGHT", help="of the images (default: that of the masks)")
-    parser.add_argument("--batch_size", type=int, default=16, help="images at a time; does not change the scores")
-    parser.add_argument("--json", default="evaluation/scores.json", metavar="OUT", help="(default: evaluation/scores.json)")
+    parser.add_argument("--size", default="", metavar="WIDTHxHEIGHT",
+                        help="of the images (default: that of the masks)")
+    parser.add_argument("--batch_size", type=int, default=16,
+                        help="images at a time; does not change the scores")
+    parser.add_argument("--json", default="evaluation/scores.json", metavar="OUT",
+                        help="(default: evaluation/scores.json)")
     parser.add_argument("--per_image", metavar="CSV", help="write every image's M, A and S")
     return parser.parse_args(argv)
 
 
-def main(argv):
-    args = parse(argv)
+def check(args):
+    """Raises UserError for options that do not go together."""
     if args.batch_size < 1:
         raise UserError(f"--batch_size is {args.batch_size}, expected at least 1")
     if args.save_stats and not args.inception:
         raise UserError("--save_stats without --inception: there is nothing to save, expected weights")
     if args.kid and (args.fid_stats or not args.inception or not args.img_path):
-        raise UserError("--kid needs the features of the training images, expected --inception and --img_path, no --fid_stats")
-    from data.landscape import find_images, find_test, images_folder
+        raise UserError("--kid needs the features of the training images, expected --inception and --img_path, "
+                        "no --fid_stats")
+
+
+def main(argv):
+    args = parse(argv)
+    check(args)
+    from data.landscape import find_test
     from evaluation import measure, scorers, sheets
     from evaluation.metrics import report
-    from runtime import pictures
-    from runtime.files import sha256, write_json
     rows, cases = measure.find_rows(args.gen), find_test(args.input_path, args.img_path)
-    size, lenient = measure.image_size(cases, args.size), args.class_map == "lenient"
-    job = measure.Job(cases, size, references=bool(args.img_path), histogram=args.hist, kid=args.kid,
-                         batch_size=args.batch_size)
-    if args.segformer:
-        job.segmenters["M"] = scorers.open_segformer(args.segformer, lenient)
-    if args.segmenter:
-        stand_in = scorers.open_segmenter(args.segmenter, lenient)
-        job.segmenters[f"M({stand_in.name})"] = stand_in
-    job.nima = args.nima and scorers.open_nima(args.nima, args.nima_resize)
-    job.inception = args.inception and scorers.open_inception(args.inception, args.fid_resize)
-    used = {**job.segmenters, **{name: found for name, found in (("A", job.nima), ("FID", job.inception)) if found}}
-    about = {column: instrument.describe() for column, instrument in used.items()}
-    for column, said in about.items():
-        mapped = said.get("class_map", {})
-        rule = f"; classes of {mapped['source']}, {mapped['rule']}" if mapped else ""
-        print(f"{column}: {said['network']} ({used[column].option} {said['file']}, sha256 {said['sha256'][:12]}){rule}")
-
+    size = measure.image_size(cases, args.size)
+    used = scorers.open_scorers(args.segformer, args.segmenter, args.nima, args.inception,
+                                args.class_map == "lenient", args.nima_resize, args.fid_resize)
+    about = scorers.introduce(used)
+    job = measure.Job(cases, size, bool(args.img_path), used, args.hist, args.kid, args.batch_size)
     made_with = {"resize": args.fid_resize, "network": about["FID"]["sha256"]} if job.inception else {}
     if args.fid_stats and job.inception:
         job.real = measure.Features.load(args.fid_stats, made_with)
-    training = []
-    if job.inception and args.img_path and not args.fid_stats:
-        training = list(find_images(images_folder(args.img_path)).values())
+    training = measure.real_images(job, args.img_path)                  # those that FID compares with
     paths = measure.check_all(rows, cases, size, job.references, training)
+
+    folder, measured = Path(args.json).parent, []
     if training:
         job.real = measure.training_features(training, job, made_with)
-    folder, measured = Path(args.json).parent, []
-    if args.save_stats and training:
-        job.real.statistics.save(folder / "statistics-training.npz")
-    for name, place in rows:
-        row, features, found = measure.measure(name, place, paths[name], job)
-        measured.append(row)
         if args.save_stats:
-            features.statistics.save(folder / sheets.file_name("statistics", name).replace(".png", ".npz"))
-        for column in next(iter(row.images.values())):
-            sheet = sheets.worst_sheet(row, column, job, paths[name], found)
-            pictures.save(folder / sheets.file_name(name, "worst", column), sheet)
+            job.real.save(folder, "training")
+    for name, source in rows:
+        row, features, found = measure.measure(name, source, paths[name], job)
+        measured.append(row)
+        sheets.save_worst(folder, row, job, paths[name], found)
+        if args.save_stats:
+            features.save(folder, name)
     if len(rows) > 1:
-        pictures.save(folder / "side-by-side.png", sheets.side_by_side([name for name, _ in rows], paths, job))
+        sheets.save_side_by_side(folder, [name for name, _ in rows], paths, job)
+    report.write(args.json, args.per_image, measured, facts(args, job, about))
+    print(f"\n{report.table(measured)}\n\n{report.speeds(measured)}\n{args.json}; pictures beside it")
 
-    real = {"n": job.real.statistics.count, **job.real.statistics.made_with} if job.real else None
+
+def facts(args, job, about):
+    """{name: value} of the JSON besides the scores: what was measured, with what, against what."""
+    from evaluation import measure
+    from runtime.files import sha256
+    real = job.real_side()
     if real and args.fid_stats:
         real.update(file=args.fid_stats, sha256=sha256(args.fid_stats))
-    write_json(args.json, report.document(measured, {
-        "unit": "percent", "masks": len(cases), "size": {"height": size[0], "width": size[1]}, "instruments": about,
-        "class_map": args.class_map, "histogram": args.hist, "fid_resize": args.fid_resize, "nima_resize": args.nima_resize,
-        "fid_real": real, "input_path": args.input_path, "img_path": args.img_path, "versions": measure.versions()}))
-    if args.per_image:
-        report.write_images(args.per_image, measured)
-    print(f"\n{report.table(measured)}\n")
-    for row in measured:
-        print(f"{row.name}: {len(row.images)} images in {row.seconds:.1f} s, {len(row.images) / row.seconds:.2f} a second")
-    print(f"{args.json}; pictures beside it")
+    return {"unit": "percent", "masks": len(job.cases), "size": {"height": job.size[0], "width": job.size[1]},
+            "instruments": about, "class_map": args.class_map, "histogram": args.hist,
+            "fid_resize": args.fid_resize, "nima_resize": args.nima_resize, "fid_real": real,
+            "input_path": args.input_path, "img_path": args.img_path, "versions": measure.versions()}
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ are given. Stopped and started again it goes on.
 """
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import yaml
 from PIL import Image
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from runtime.errors import run_script
 from runtime.files import write_bytes, write_json
 

@@ -7,9 +7,13 @@ be faster with it.
 """
 import argparse
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import seconds
 from models.kernels.casting import to, to_float32
 from models.kernels.cudnn_conv import cudnn_conv

@@ -4,6 +4,7 @@ Without --inception the network has random weights of the same shapes, which cos
 drawn, 299x299 JPEG files in a temporary folder. Reading and resizing are part of the time.
 """
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import peak_mb, report
 from data.landscape import find_images
 from evaluation.measure import Job, training_features
@@ -31,7 +34,7 @@ def main(argv):
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     args = parser.parse_args(argv)
-    job = Job([], (SIDE, SIDE), references=False, inception=instrument(args.inception), batch_size=args.batch_size)
+    job = Job([], (SIDE, SIDE), references=False, scorers={"FID": scorer(args.inception)}, batch_size=args.batch_size)
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(folder) for folder in args.images] if args.images else drawn(Path(scratch), args.count)
         sets = [list(find_images(folder).values())[:args.count] for folder in folders]
@@ -47,7 +50,7 @@ def main(argv):
                 "peak_mb_before": before, "peak_mb": peak_mb()}, args.json)
 
 
-def instrument(path):
+def scorer(path):
     """The Scorer of FID, with random weights where there is no file."""
     if path:
         return open_inception(path, "pytorch")

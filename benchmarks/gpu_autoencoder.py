@@ -1,8 +1,12 @@
 """The full-size autoencoder at 512x384, batch 1: seconds to encode an image and to decode its latents."""
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import peak_mb, report, seconds
 from configs.schema import load_config
 from models.autoencoder import build_autoencoder

@@ -61,6 +61,9 @@ paint() {     # paint FOLDER PRECISION
         --checkpoint "$work/run/checkpoints/unet-00000400.safetensors" --output_path "$work/$1"
 }
 
+tests_here() { find tests -name 'test_*.py' | sort; }
+name_of() { echo "${1%.py}" | tr / -; }                         # two folders may have a test of the same name
+
 case "${1:-}" in install | versions | train | paint) "$@"; exit ;; esac       # in a shell of their own, so that they end in time
 
 part install sh "$0" install || exit 1
@@ -68,13 +71,13 @@ part versions sh "$0" versions
 part doctor "$python" -m runtime.doctor --quick || exit 1
 part build "$python" -c 'from runtime.backend import DEVICE, REASON; print(DEVICE, REASON)' || exit 1
 opencv=$("$python" -c 'import cv2; print(cv2.__version__)' 2>/dev/null)
-for file in tests/test_*.py; do
+for file in $(tests_here); do
     # Without OpenCV (gpu_wheels.sh --small) the colour transfer cannot be imported, nor what samples with it.
-    if [ -z "$opencv" ] && grep -qE 'cv2|colour_transfer|import train|import test$|from stages' "$file"; then
-        echo "left out: no OpenCV" > "$work/log/$(basename "$file" .py).status"
+    if [ -z "$opencv" ] && grep -qE 'cv2|colour_transfer|import train|import test$|import ensemble|from (training|sampling|evaluation)' "$file"; then
+        echo "left out: no OpenCV" > "$work/log/$(name_of "$file").status"
         continue
     fi
-    part "$(basename "$file" .py)" "$python" -m pytest -q -p no:cacheprovider --durations=0 "$file"
+    part "$(name_of "$file")" "$python" -m pytest -q -p no:cacheprovider --durations=0 "$file"
 done
 part forward "$python" -m benchmarks.unet_forward
 part train "$python" -m benchmarks.unet_forward --train
@@ -103,8 +106,8 @@ part painting16 sh "$0" paint results16 auto
         echo '```'
     done
     printf '\n## tests on the GPU\n\n| file | ended with | last line |\n|---|---|---|\n'
-    for file in tests/test_*.py; do
-        name=$(basename "$file" .py)
+    for file in $(tests_here); do
+        name=$(name_of "$file")
         echo "| $name | $(cat "$work/log/$name.status" 2>/dev/null || echo not run) | $(tail -n 1 "$work/log/$name" 2>/dev/null) |"
     done
 } > "$work/report.md"

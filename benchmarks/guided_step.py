@@ -7,16 +7,20 @@ a single 3x3 256-channel convolution at 96x128 in the same run, and what was kep
 import argparse
 import json
 import statistics
+import sys
+from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.flops import counting
 from benchmarks.measure import conv_gflops, peak_mb, seconds
-from configs.schema import load_config
+from configs.schema import PRECISIONS, load_config
 from ldm.guidance import guided
 from models.cached_unet import BYTES, CachedUNet
 from models.layers import initialise, parameters_of
-from models.precision import PRECISIONS, compute_in, resolve
+from models.precision import compute_in, resolve
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
 

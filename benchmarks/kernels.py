@@ -7,11 +7,15 @@ measured in this run, in the same numbers. 0.7 and more is a kernel that memory 
 import argparse
 import json
 import math
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import conv_gflops, copy_gb_per_second, product_gflops, seconds
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
 from models.kernels.attention import attention

@@ -8,11 +8,14 @@ image scores that has nothing to do with its mask.
 """
 import argparse
 import json
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from configs.schema import DataConfig
 from data.landscape import Case, check_test, find_train, read_labels
 from evaluation.measure import Job, image_size, measure

@@ -6,17 +6,21 @@ weights unless others are named. One line of JSON: the PSNR of each picture and 
 """
 import argparse
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.solver_convergence import load, psnr
+from configs.schema import PRECISIONS
 from data.landscape import read_image, read_labels
 from ldm.algorithm2 import noised, points_of
 from ldm.guidance import guided
 from ldm.noise import normal
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
-from models.precision import PRECISIONS
 from runtime import pictures
 from runtime.backend import DEVICE, jt
 from runtime.errors import run_script

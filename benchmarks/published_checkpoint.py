@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from configs.schema import Config
 from models.autoencoder import build_autoencoder
 from models.layers import parameters_of

@@ -3,10 +3,13 @@
 Also the latents' mean and deviation over all photos: diffusion wants them near 0 and 1 (autoencoder.latent_scale).
 """
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import peak_mb, report, seconds
 from configs.schema import AutoencoderConfig
 from data.landscape import read_image

@@ -12,11 +12,14 @@ own. Writes solvers.md, solvers.json and solvers.png.
 """
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from configs.schema import RoundConfig, load_config
 from data.landscape import check_test, find_test, read_image, read_labels
 from data.synthetic import write_dataset
@@ -110,7 +113,7 @@ def load(args, precision="float32"):
     if args.config or not args.checkpoint:
         config.sampling = load_config(args.config or "demo").sampling
     config.sampling.precision = precision
-    encode, decode, model, schedule, _ = load_networks(config, str(checkpoint), weights)
+    networks = load_networks(config, str(checkpoint), weights)
     if args.input_path:
         masks, photos = args.input_path, args.img_path
     else:
@@ -120,7 +123,7 @@ def load(args, precision="float32"):
         masks, photos = folder / "test", folder / "train"
     cases = find_test(masks, photos)[:args.pictures]
     check_test(cases, config.data)
-    return config, (encode, decode, model), cases, schedule
+    return config, (networks.encode, networks.decode, networks.unet), cases, networks.schedule
 
 
 def each_setting(steps):

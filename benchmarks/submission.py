@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.guided_step import areas
 from benchmarks.measure import peak_mb, seconds
-from configs.schema import config_from, load_config
+from configs.schema import PRECISIONS, config_from, load_config
 from data.landscape import find_test, read_image, read_labels
 from data.synthetic import write_dataset
 from demo.weights import WEIGHTS
@@ -32,7 +34,7 @@ from ldm.schedule import make_schedule
 from models.autoencoder import build_autoencoder
 from models.cached_unet import CachedUNet
 from models.layers import initialise
-from models.precision import PRECISIONS, compute_in, resolve
+from models.precision import compute_in, resolve
 from models.unet import build_unet
 from models.weights.checkpoint import fill
 from models.weights.loading import load_autoencoder, open_weights

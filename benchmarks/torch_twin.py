@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.turns import Side
 from configs.schema import config_dict, load_config
 from runtime.errors import RunError, UserError, run_script
@@ -106,8 +108,8 @@ def find_torch(python):
     except OSError as error:
         raise UserError(f"--torch_python: {python} does not run ({error.strerror}), expected a Python") from None
     if found.returncode:
-        said = (found.stderr.strip().splitlines() or [f"status {found.returncode}"])[-1]
-        raise UserError(f"--torch_python: {python} cannot import torch and numpy ({said})")
+        reason = (found.stderr.strip().splitlines() or [f"status {found.returncode}"])[-1]
+        raise UserError(f"--torch_python: {python} cannot import torch and numpy ({reason})")
     return python
 
 

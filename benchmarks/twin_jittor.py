@@ -1,6 +1,11 @@
 """Our side of benchmarks/torch_twin.py: forward, guided step and training step in Jittor, as test.py and train.py do them."""
+import sys
+from pathlib import Path
+
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.turns import serve, timed
 from configs.schema import StageConfig, UNetConfig
 from ldm.guidance import guided

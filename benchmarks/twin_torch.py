@@ -10,10 +10,13 @@ import gc
 import math
 import statistics
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.torch_unet import UNet
 from benchmarks.turns import serve, timed
 from runtime.memory import peak_memory

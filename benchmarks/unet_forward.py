@@ -4,9 +4,13 @@ A forward costs 690 GFLOP, nearly all of it in convolutions; share_of_conv_peak 
 3x3 256-channel convolution at 96x128, measured in the same run.
 """
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.flops import counting, unet_parts
 from benchmarks.measure import conv_gflops, peak_mb, report, seconds
 from configs.schema import load_config

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import yaml
 
+from configs.classes import CLASSES
 from configs.legacy import old_words
 from runtime.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent
-PRECISIONS = ["float32", "bfloat16", "float16", "auto"]
+PRECISIONS = ("float32", "bfloat16", "float16")      # what a network can compute in; options also take auto
 SCHEDULES = ("linear", "cosine", "scaled_linear", "constant_slope")
 SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
 SPACINGS = ("uniform", "logsnr")
@@ -76,7 +77,7 @@ class UNetConfig:
     res_blocks: int = 2               # per encoder level; a decoder level has one more
     attention_factors: list[int] = field(default_factory=lambda: [4, 8, 16])  # down-sampling factors with attention
     head_channels: int = 64           # channels of an attention head
-    classes: int = 29
+    classes: int = len(CLASSES)
     spade_channels: int = 128         # hidden channels of SPADE's mask convolutions
     latent_channels: int = 3
     groups: int = 32                  # of group normalisation
@@ -99,7 +100,7 @@ class SegmenterConfig:
     depths: list[int] = field(default_factory=lambda: [2, 2, 2, 2])        # blocks of each
     reductions: list[int] = field(default_factory=lambda: [8, 4, 2, 1])    # side of the square of pixels that is one key
     decoder: int = 256                # width of the head
-    classes: int = 29
+    classes: int = len(CLASSES)
     scale: float = 2.0                # training images are resized by 1/scale to scale at random; 1 = left as they are
 
     def check(self):
@@ -166,7 +167,7 @@ class TrainConfig:
         sample_every=2000))
 
     def check(self):
-        one_of("train.precision", self.precision, PRECISIONS)
+        one_of("train.precision", self.precision, (*PRECISIONS, "auto"))
 
 
 @dataclass
@@ -246,7 +247,7 @@ class SamplingConfig:
     jpeg_between_rounds: int = 0      # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
 
     def check(self):
-        one_of("sampling.precision", self.precision, PRECISIONS)
+        one_of("sampling.precision", self.precision, (*PRECISIONS, "auto"))
         one_of("sampling.colour_transfer", self.colour_transfer, ["cielab8", "reinhard", "none"])
         if not self.rounds:
             raise ConfigError("sampling.rounds is empty, expected at least one round")

@@ -4,9 +4,9 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
+from configs.classes import CLASSES
 from runtime.errors import UserError
 
-CLASS_COUNT = 29
 GREY16 = ("I", "I;16", "I;16L", "I;16B", "I;16N")             # Pillow's names for grey PNG files of 16 bits
 MODES = {"P": "a palette", "PA": "a palette", "RGB": "colour", "RGBA": "colour with transparency",
                "1": "black and white of 1 bit", "LA": "grey with transparency"}
@@ -105,15 +105,15 @@ def _ids(path):
     if picture.mode != "L" and picture.mode not in GREY16:
         what = MODES.get(picture.mode, "another kind of picture")
         raise UserError(f"{path}: found {what} (mode {picture.mode}), "
-                        f"expected a grey mask of class ids 0 to {CLASS_COUNT - 1}")
+                        f"expected a grey mask of class ids 0 to {len(CLASSES) - 1}")
     return np.asarray(picture)
 
 
 def _id_problem(ids, path):
-    wrong = ids[(ids >= CLASS_COUNT) | (ids < 0)]
+    wrong = ids[(ids >= len(CLASSES)) | (ids < 0)]
     if not len(wrong):
         return None
     found = np.unique(wrong)
     shown = ", ".join(str(int(v)) for v in found[:5]) + (", ..." if len(found) > 5 else "")
     id_, pixel = "ids" if len(found) > 1 else "id", "pixels" if len(wrong) > 1 else "pixel"
-    return f"{path}: found class {id_} {shown} in {len(wrong)} {pixel}, expected 0 to {CLASS_COUNT - 1}"
+    return f"{path}: found class {id_} {shown} in {len(wrong)} {pixel}, expected 0 to {len(CLASSES) - 1}"

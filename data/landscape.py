@@ -8,12 +8,10 @@ from typing import Optional
 
 from tqdm import tqdm
 
+from configs.classes import CLASSES  # noqa: F401
 from data.images import image_problem, mask_problem, read_image, read_labels  # noqa: F401
 from runtime.errors import UserError
 
-CLASSES = ("mountain", "sky", "water", "sea", "rock", "tree", "earth", "hill", "river", "sand", "land", "building",
-           "grass", "plant", "person", "boat", "waterfall", "wall", "pier", "path", "lake", "bridge", "field", "road",
-           "railing", "fence", "ship", "house", "other")
 PHOTOS = (".jpg", ".jpeg", ".png")
 TABLE = "label_to_img.json"
 EXAMPLE = '{"mask.png": "reference.jpg", ...}'

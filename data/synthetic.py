@@ -197,7 +197,7 @@ def parser():
 for
   python train.py --input_path DIR/train
   python test.py --input_path DIR/test --img_path DIR/train --output_path ./results
-SegmentationMaps are grey, one of {len(CLASSES)} class ids per pixel.
+Masks are grey, one of {len(CLASSES)} class ids per pixel.
 Kinds of landscape: {', '.join(f.__name__ for f in FAMILIES)}.
 Palettes: {', '.join(PALETTES)}.
 The same seed gives the same scenes, however many are asked for.""")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs.schema import DataConfig
 from data.batches import prefetch
-from data.landscape import check_images, check_test, find_images, read_image, read_labels
+from data.landscape import check_images, check_test, find_images, images_folder, read_image, read_labels
 from evaluation.metrics.aesthetic import aesthetic_score, mean_and_spread
 from evaluation.metrics.fid import Statistics, fid
 from evaluation.metrics.kid import kid
@@ -21,10 +21,10 @@ from evaluation.metrics.mask_accuracy import MaskAccuracy
 from evaluation.metrics.report import Row
 from evaluation.metrics.style import style_similarity
 from evaluation.metrics.total import Measured, total
+from evaluation.sheets import file_name
 from runtime.backend import DEVICE, jt
 from runtime.errors import UserError
 from runtime.log import progress_bar
-from evaluation.scorers import Scorer
 
 THREADS = 2                                  # that read
 BLOCK = 64                                   # features that are added at a time
@@ -33,17 +33,32 @@ OTHERS = ("contact_sheet.png",)              # what test.py leaves beside its im
 
 @dataclass
 class Job:
-    """What to measure, and with what. Where an instrument is missing, its score has no value but a reason."""
+    """What to measure, and with what. Where a scorer is missing, its score has no value but a reason."""
     cases: list                                          # data.landscape.Case
     size: tuple                                          # height, width of the images
     references: bool                                     # whether the cases' references are there
-    segmenters: dict = field(default_factory=dict)       # {"M" or "M(NAME)": Scorer}
-    nima: Optional[Scorer] = None
-    inception: Optional[Scorer] = None
-    real: Optional["Features"] = None                    # of the training images
+    scorers: dict = field(default_factory=dict)          # {"M", "M(NAME)", "A" or "FID": Scorer}
     histogram: str = "rgb8"
     kid: bool = False
     batch_size: int = 16
+    real: Optional["Features"] = None                    # of the training images
+
+    @property
+    def segmenters(self):
+        """{"M" or "M(NAME)": Scorer}."""
+        return {column: scorer for column, scorer in self.scorers.items() if column.startswith("M")}
+
+    @property
+    def nima(self):
+        return self.scorers.get("A")
+
+    @property
+    def inception(self):
+        return self.scorers.get("FID")
+
+    def real_side(self):
+        """What a JSON says of the training images' statistics, or None."""
+        return {"n": self.real.statistics.count, **self.real.statistics.made_with} if self.real else None
 
 
 class Features:
@@ -60,6 +75,10 @@ class Features:
         while len(self._waiting) >= BLOCK:
             self.statistics.update(np.stack(self._waiting[:BLOCK]))
             del self._waiting[:BLOCK]
+
+    def save(self, folder, name):
+        """Writes the statistics as FOLDER/statistics-NAME.npz, which --fid_stats takes."""
+        self.statistics.save(folder / file_name("statistics", name, suffix=".npz"))
 
     def close(self):
         """Adds what waits; returns itself."""
@@ -158,6 +177,13 @@ def check_all(rows, cases, size, references, training=()):
     return found
 
 
+def real_images(job, img_path):
+    """The training images to measure for FID: none without its network, or with their statistics given."""
+    if not job.inception or job.real or not img_path:
+        return []
+    return list(find_images(images_folder(img_path)).values())
+
+
 def training_features(paths, job, made_with):
     """The Features of the training images."""
     found = Features(made_with, keep=job.kid)
@@ -175,7 +201,9 @@ def measure(name, folder, paths, job):
     start = time.monotonic()
     images = {case.stem: {} for case in job.cases}
     masks = {column: MaskAccuracy() for column in job.segmenters}
-    features = Features(job.real.statistics.made_with if job.real else {}, keep=job.kid) if job.inception else None
+    features = None
+    if job.inception:
+        features = Features(job.real.statistics.made_with if job.real else {}, keep=job.kid)
     marks, found = [], {}
 
     def read(batch):

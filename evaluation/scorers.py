@@ -41,6 +41,35 @@ class Scorer:
         about = {"network": self.what, "file": str(self.path), "sha256": sha256(self.path)}
         return {**about, "class_map": self.classes} if self.classes else about
 
+    def line(self, column, about):
+        """The same for people, of a column. about: what describe() said."""
+        rule = f"; classes of {self.classes['source']}, {self.classes['rule']}" if self.classes else ""
+        return f"{column}: {self.what} ({self.option} {about['file']}, sha256 {about['sha256'][:12]}){rule}"
+
+
+def open_scorers(segformer=None, segmenter=None, nima=None, inception=None, lenient=False, nima_resize="nearest",
+                 fid_resize="pytorch"):
+    """{column: Scorer} of the files given: "M" or "M(NAME)" of a stand-in, "A", "FID"."""
+    found = {}
+    if segformer:
+        found["M"] = open_segformer(segformer, lenient)
+    if segmenter:
+        stand_in = open_segmenter(segmenter, lenient)
+        found[f"M({stand_in.name})"] = stand_in
+    if nima:
+        found["A"] = open_nima(nima, nima_resize)
+    if inception:
+        found["FID"] = open_inception(inception, fid_resize)
+    return found
+
+
+def introduce(scorers):
+    """Prints a line for each; returns {column: describe()}."""
+    about = {column: scorer.describe() for column, scorer in scorers.items()}
+    for column, scorer in scorers.items():
+        print(scorer.line(column, about[column]))
+    return about
+
 
 def existing(option, path):
     """The Path; UserError when there is no such file."""
@@ -92,7 +121,9 @@ def segmenting(option, path, what, name, classes, lenient, predict):
         source = source_of(classes)
     except UserError as error:
         raise UserError(f"{option} {path}: {error.problems[0]}") from None
-    rule = "same classes" if source == "challenge" else "lenient" if lenient else "strict"
+    rule = "lenient" if lenient else "strict"
+    if source == "challenge":
+        rule = "same classes"
     used = int((class_map(source, lenient) < len(CLASSES) - 1).sum())
     return Scorer(option, path, f"{what}, {classes} classes", lambda image: to_challenge(predict(image), source, lenient),
                       name, {"source": source, "rule": rule, "classes": classes, "mapped": used})

@@ -14,9 +14,20 @@ WINDOW = 4        # a close-up is a fourth of an image, each way
 FRAME = (230, 40, 40)
 
 
-def file_name(*parts):
+def file_name(*parts, suffix=".png"):
     """A file's name made of any texts."""
-    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts) + ".png"
+    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts) + suffix
+
+
+def save_worst(folder, row, job, paths, found):
+    """Writes a sheet of the worst images for every column of a row, a report.Row."""
+    for column in next(iter(row.images.values())):
+        pictures.save(folder / file_name(row.name, "worst", column), worst_sheet(row, column, job, paths, found))
+
+
+def save_side_by_side(folder, names, paths, job):
+    """Writes the sheet of several rows."""
+    pictures.save(folder / "side-by-side.png", side_by_side(names, paths, job))
 
 
 def worst_sheet(row, column, job, paths, found):

@@ -19,8 +19,6 @@ from models.layers import Conv
 from runtime.backend import jt
 from runtime.processor import multiplies_bfloat16
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-
 
 def resolve(precision):
     """One of PRECISIONS for an option that may also be "auto": bfloat16 on a GPU that has it (compute capability

@@ -1,6 +1,6 @@
 """Which of several processes this one is, as mpirun says it in the environment. Without mpirun: the only one.
 
-Painting needs no more: processes share out the masks and never talk. Nothing here imports Jittor.
+Painting needs no more: processes split the masks and never talk. Nothing here imports Jittor.
 """
 import os
 

@@ -5,18 +5,10 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from configs.classes import COLOURS
 from runtime.files import replacing
 
-NAMES_AND_COLOURS = (
-    ("mountain", (126, 116, 132)), ("sky", (140, 200, 240)), ("water", (66, 140, 190)), ("sea", (24, 84, 150)),
-    ("rock", (92, 88, 86)), ("tree", (30, 96, 44)), ("earth", (142, 94, 52)), ("hill", (112, 138, 66)),
-    ("river", (70, 178, 206)), ("sand", (238, 214, 140)), ("land", (188, 152, 96)), ("building", (178, 74, 62)),
-    ("grass", (122, 192, 72)), ("plant", (52, 150, 92)), ("person", (240, 52, 104)), ("boat", (252, 150, 24)),
-    ("waterfall", (196, 236, 240)), ("wall", (158, 140, 160)), ("pier", (106, 60, 28)), ("path", (222, 182, 164)),
-    ("lake", (24, 120, 128)), ("bridge", (196, 62, 166)), ("field", (208, 204, 62)), ("road", (58, 58, 68)),
-    ("railing", (98, 78, 168)), ("fence", (176, 126, 222)), ("ship", (226, 92, 30)), ("house", (230, 124, 122)),
-    ("other", (206, 206, 206)))
-PALETTE = np.array([colour for _, colour in NAMES_AND_COLOURS], np.uint8)                      # (29, 3)
+PALETTE = np.array(COLOURS, np.uint8)                      # (29, 3)
 SERIES = ((31, 99, 181), (214, 96, 27), (35, 139, 84), (170, 51, 106), (110, 84, 178), (90, 90, 90))
 INK, FAINT, PAPER = (40, 44, 52), (226, 229, 234), (255, 255, 255)
 
@@ -72,7 +64,9 @@ def fit(image, height, width, smooth=None):
     picture = Image.fromarray(image).convert("RGB")
     if picture.size != (width, height):
         enlarged = height >= image.shape[0]
-        method = Image.BICUBIC if smooth and enlarged else Image.NEAREST if enlarged and not smooth else Image.BOX
+        method = Image.BOX
+        if enlarged:
+            method = Image.BICUBIC if smooth else Image.NEAREST
         picture = picture.resize((width, height), method)
     return np.asarray(picture)
 

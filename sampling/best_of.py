@@ -4,16 +4,40 @@ Candidate 0 is the image that is painted without it; the others differ in their 
 published selection of another entry compared every candidate with itself, and so always kept the first.
 """
 import csv
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable, Optional
 
 import numpy as np
 
 from data.landscape import read_labels
 from evaluation.metrics.style import style_similarity
 from runtime.errors import UserError
+from runtime.files import sha256
 
-SCORES = ("s", "m")
+SCORES = ("s", "m")               # style similarity, mask accuracy
 TABLE = "candidates.csv"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How many candidates are painted for a mask, and by which score one of them is kept."""
+    candidates: int = 1
+    by: str = "s"                     # one of SCORES
+    segmenter: Optional[str] = None   # its file, for "m"
+    score: Optional[Callable] = None  # (case, reference, image) -> percent; None for a single candidate
+
+    def settings(self):
+        """What a manifest says of it: {} for a single candidate."""
+        if self.candidates == 1:
+            return {}
+        segmenter = self.segmenter and sha256(self.segmenter)
+        return {"candidates": {"n": self.candidates, "select": self.by, "segmenter": segmenter}}
+
+
+def selection(candidates=1, by="s", segmenter=None):
+    """The Selection that test.py's options ask for."""
+    return Selection(candidates, by, segmenter, selection_score(by, segmenter) if candidates > 1 else None)
 
 
 def names_of(stems, candidate):
@@ -43,10 +67,10 @@ def selection_score(select, segmenter):
     if not segmenter:
         raise UserError("--select m needs --segmenter FILE, the network to measure mask accuracy with")
     from evaluation.scorers import open_segmenter
-    instrument = open_segmenter(segmenter)
+    scorer = open_segmenter(segmenter)
 
     def accuracy(case, reference, image):
-        return 100 * float((instrument.measure(image) == read_labels(case.mask, *image.shape[:2])).mean())
+        return 100 * float((scorer.measure(image) == read_labels(case.mask, *image.shape[:2])).mean())
     return accuracy
 
 

@@ -1,6 +1,8 @@
-"""What test.py needs before it can sample: which checkpoint, which autoencoder, which settings, and the loaded networks."""
+"""What test.py needs before it can sample: which checkpoint, autoencoder and settings, and the loaded networks."""
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 from configs.schema import config_dict, config_from, load_config, read_yaml, resolve, section_from
 from ldm.schedule import make_schedule
@@ -20,6 +22,16 @@ PUBLISHED = [Path("checkpoints/average-176k-266k.pkl"),                     # th
 FREE = ("sampling", "output")  # the sections that may differ from the checkpoint's
 
 
+@dataclass(frozen=True)
+class Networks:
+    """What Algorithm 2 asks of the networks, and the noise schedule that they were trained with."""
+    encode: Callable                  # x (B, 3, H, W) -> z_0 (B, C, h, w)
+    decode: Callable                  # and back
+    unet: Callable                    # theta* of Eq. (7): (z, t, labels) -> eps
+    schedule: object                  # ldm.schedule.Schedule
+    hashes: dict                      # {"unet", "autoencoder": hash of the weights}
+
+
 def find_checkpoint(given=None):
     """The U-Net to sample with: the one given, else checkpoints/iidm.safetensors, else a released file there under its own
     name, else the newest run's newest ensemble or, where there is none, its best checkpoint. UserError that says where
@@ -32,9 +44,11 @@ def find_checkpoint(given=None):
         if path.is_file():
             return path
     newest = lambda paths: max(paths, key=lambda path: path.stat().st_mtime)
-    found = [path for path in Path("runs").glob("*/checkpoints/*.safetensors") if path.name.startswith(("unet-", "ensemble"))]
+    found = [path for path in Path("runs").glob("*/checkpoints/*.safetensors")
+             if path.name.startswith(("unet-", "ensemble"))]
     if not found:
-        raise UserError(f"no weights: neither {RELEASED} nor a run in runs/; train.py makes them, --checkpoint names them")
+        raise UserError(f"no weights: neither {RELEASED} nor a run in runs/; "
+                        "train.py makes them, --checkpoint names them")
     folder = newest(found).parent
     ensembles = list(folder.glob("ensemble*.safetensors"))
     return newest(ensembles) if ensembles else ranked(folder.parent)[0][0]
@@ -42,25 +56,17 @@ def find_checkpoint(given=None):
 
 def settings(checkpoint, config=None, overrides=(), weights="ema"):
     """The Config to sample with and the U-Net's Weights. Architecture comes from the files, the autoencoder's from its own;
-    a yaml beside them may change only `sampling` and `output`, and where the U-Net's file is a foreign one what that does not
-    say: `data` and `diffusion`. UserError that names anything else it sets otherwise."""
+    a yaml beside them may change only `sampling` and `output`, and where the U-Net's file is a foreign one what that does
+    not say: `data` and `diffusion`. UserError that names anything else it sets otherwise."""
     found = open_weights(checkpoint, "unet", weights)
-    tree, free = dict(found.header.config), FREE + (("data", "diffusion") if found.foreign else ())
+    tree = dict(found.header.config)
+    free = FREE + (("data", "diffusion") if found.foreign else ())
     if config:
-        given = load_config(config)
-        named = read_yaml(resolve(config))
-        theirs = config_dict(given)
-        problems = []
-        for section, ignored in (("data", set(theirs["data"]) - {"height", "width"}), ("autoencoder", {"path"}),
-                                 ("unet", set()), ("diffusion", set())):
-            for name in set(named.get(section) or {}) - ignored if section not in free else ():
-                if theirs[section][name] != tree[section][name]:
-                    problems.append(f"{config}: {section}.{name} is {theirs[section][name]!r}, the checkpoint has "
-                                    f"{tree[section][name]!r}; beside a checkpoint only sampling and output may change")
+        theirs = config_dict(load_config(config))
+        problems = contradictions(config, theirs, tree, free)
         if problems:
             raise UserError(problems)
-        for section in free:
-            tree[section] = theirs[section]
+        tree.update({section: theirs[section] for section in free})
     for override in overrides:
         if override.split(".")[0] not in free and not override.startswith("autoencoder.path="):
             raise UserError(f"--set {override}: beside a checkpoint only sampling and output may change")
@@ -68,11 +74,31 @@ def settings(checkpoint, config=None, overrides=(), weights="ema"):
     given = section_from("autoencoder", {**tree["autoencoder"], **named_path(overrides)}, str(checkpoint))
     path = find_autoencoder(given.path)
     if path is None:
-        raise UserError(f"{given.path}: no such file, expected the autoencoder's weights; --autoencoder names another file")
+        raise UserError(f"{given.path}: no such file, expected the autoencoder's weights; "
+                        "--autoencoder names another file")
     given.path = str(path)
     tree["autoencoder"] = dataclasses.asdict(autoencoder_config(given, open_weights(path, "autoencoder")))
     rest = [override for override in overrides if not override.startswith("autoencoder.path=")]
     return config_from(tree, rest, where=str(checkpoint)), found
+
+
+def contradictions(config, theirs, ours, free):
+    """A line for every option that a yaml sets otherwise than the checkpoint, outside the sections that it is free to set.
+
+    theirs, ours: the yaml's and the checkpoint's options, {section: {name: value}}; only what the yaml names counts.
+    """
+    named, problems = read_yaml(resolve(config)), []
+    compared = {"data": ("height", "width"), "unet": tuple(theirs["unet"]), "diffusion": tuple(theirs["diffusion"]),
+                "autoencoder": [name for name in theirs["autoencoder"] if name != "path"]}
+    for section, names in compared.items():
+        if section in free:
+            continue
+        for name in names:
+            if name in (named.get(section) or {}) and theirs[section][name] != ours[section][name]:
+                problems.append(f"{config}: {section}.{name} is {theirs[section][name]!r}, "
+                                f"the checkpoint has {ours[section][name]!r}; "
+                                "beside a checkpoint only sampling and output may change")
+    return problems
 
 
 def named_path(overrides):
@@ -82,38 +108,40 @@ def named_path(overrides):
 
 
 def load_networks(config, checkpoint, weights):
-    """(encode, decode, model, schedule, hashes): the networks with their weights, ready for Algorithm 2. A precision of "auto"
-    in the config becomes the one that it stands for here."""
-    path, model = config.autoencoder.path, build_unet(config.unet)
+    """The Networks with their weights, ready for Algorithm 2. A precision of "auto" in the config becomes the one that it
+    stands for here."""
+    unet = build_unet(config.unet)
     autoencoder, _, notes = load_autoencoder(config.autoencoder)
-    fill(model, weights.tensors, str(checkpoint))
+    fill(unet, weights.tensors, str(checkpoint))
     for note in [f"{checkpoint}: {note}" for note in weights.notes] + notes:
         print(note)
-    hashes = {"unet": weights_hash(model), "autoencoder": weights_hash(autoencoder)}
+    hashes = {"unet": weights_hash(unet), "autoencoder": weights_hash(autoencoder)}
     expected = weights.header.extra.get("autoencoder", hashes["autoencoder"])
     if expected != hashes["autoencoder"]:
-        raise UserError(f"{path}: these are not the weights whose latents {checkpoint} was trained on (found "
-                        f"{hashes['autoencoder'][:12]}, expected {expected[:12]}); --autoencoder names another file")
+        raise UserError(f"{config.autoencoder.path}: these are not the weights whose latents {checkpoint} was trained "
+                        f"on (found {hashes['autoencoder'][:12]}, expected {expected[:12]}); "
+                        "--autoencoder names another file")
 
     config.sampling.precision = precision.resolve(config.sampling.precision)
     if precision.imitated(config.sampling.precision):
         print(precision.imitated(config.sampling.precision))
-    for network in (model, autoencoder):
+    for network in (unet, autoencoder):
         precision.compute_in(network, config.sampling.precision, store=True)
     rows = rows_at_once(config.autoencoder, config.data, config.sampling.autoencoder_gb)
+    return Networks(in_parts(autoencoder.encode, rows), in_parts(autoencoder.decode, rows),
+                    CachedUNet(unet, config.sampling.spade_cache_gb),
+                    make_schedule(config.diffusion.schedule, config.diffusion.timesteps), hashes)
 
-    def in_parts(network):
-        def run(x, **options):
-            parts = []
-            for i in range(0, x.shape[0], rows):
-                parts.append(network(x[i:i + rows], **options))
-                parts[-1].sync()
-            return jt.concat(parts, dim=0) if len(parts) > 1 else parts[0]
-        return run
 
-    schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
-    prepared = CachedUNet(model, config.sampling.spade_cache_gb)
-    return in_parts(autoencoder.encode), in_parts(autoencoder.decode), prepared, schedule, hashes
+def in_parts(network, rows):
+    """A network that takes `rows` images at once at most: the same call, with less memory."""
+    def run(x, **options):
+        parts = []
+        for i in range(0, x.shape[0], rows):
+            parts.append(network(x[i:i + rows], **options))
+            parts[-1].sync()
+        return jt.concat(parts, dim=0) if len(parts) > 1 else parts[0]
+    return run
 
 
 def rows_at_once(autoencoder, data, gigabytes):

@@ -13,12 +13,14 @@ import numpy as np
 from PIL import Image
 
 from configs.legacy import translate_sampling
+from configs.schema import config_dict
 from runtime.errors import RunError, UserError
 from runtime.files import replacing, sha256, write_json
 from runtime.log import progress_bar
 
 MANIFEST, ARCHIVE = "manifest.json", "result.zip"
 UNSAID = {"precision": "float32"}  # settings that earlier manifests do not name, and what they were
+SAME_IMAGES = ("batch_size", "spade_cache_gb", "autoencoder_gb")  # of `sampling`: images do not depend on these
 
 
 class Submission:
@@ -117,6 +119,17 @@ class Submission:
             if stream.testzip() is not None or sorted(stream.namelist()) != sorted(f"{stem}.jpg" for stem in stems):
                 raise RunError(f"{archive}: does not hold the {len(stems)} images it was made of; is the disk full?")
         return archive
+
+
+def manifest_settings(config, hashes, selected=None):
+    """{name: value} of all that every image depends on, besides its mask, its reference and how it is written.
+
+    hashes: of the weights; selected: of best_of.Selection.settings().
+    """
+    sampling = config_dict(config)["sampling"]
+    for name in SAME_IMAGES:
+        sampling.pop(name)
+    return {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling, **(selected or {})}
 
 
 def wait_for(manifest, seconds=600):

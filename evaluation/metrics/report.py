@@ -3,7 +3,7 @@ import csv
 import io
 from dataclasses import dataclass, field
 
-from runtime.files import write_bytes
+from runtime.files import write_bytes, write_json
 
 SCORES = "M", "A", "FID", "S", "T"          # the paper's Table 1
 
@@ -40,8 +40,8 @@ def table(rows):
         values = [row.scores[name].value if name in row.scores else None for name in names]
         cells.append([row.name, str(len(row.images)), *("-" if value is None else f"{value:.2f}" for value in values)])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = ["  ".join(text.rjust(width) if i else text.ljust(width) for i, (text, width) in enumerate(zip(line, widths)))
-             for line in cells]
+    lines = ["  ".join([first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(others, widths[1:]))])
+             for first, *others in cells]
     return "\n".join(lines + reasons(rows))
 
 
@@ -63,6 +63,19 @@ def document(rows, settings):
     """The JSON of an evaluation: what holds for all rows, and the rows. With a single one its scores are at the top too."""
     top = rows[0].json() if len(rows) == 1 else {}
     return {**top, **settings, "rows": [row.json() for row in rows]}
+
+
+def speeds(rows):
+    """A line per row: how long it took."""
+    return "\n".join(f"{row.name}: {len(row.images)} images in {row.seconds:.1f} s, {len(row.images) / row.seconds:.2f} a second"
+                     for row in rows)
+
+
+def write(path, table_path, rows, settings):
+    """Writes the JSON, and with a table_path the line per image."""
+    write_json(path, document(rows, settings))
+    if table_path:
+        write_images(table_path, rows)
 
 
 def write_images(path, rows):

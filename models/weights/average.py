@@ -8,7 +8,7 @@ from runtime.errors import UserError
 from runtime.files import sha256
 
 
-def average(paths, shares, output, weights="ema"):
+def average(paths, ratios, output, weights="ema"):
     """Writes the weighted mean of checkpoints, Eq. (7), accumulated in float64 tensor by tensor.
 
     Raises UserError where they differ in kind, architecture, tensor names or shapes, naming each. Header: the first one's
@@ -31,14 +31,14 @@ def average(paths, shares, output, weights="ema"):
     for path, file in zip(paths, files):
         if not is_ours(path):
             check_whole(file, path)
-    parents = [{"file": str(path), "sha256": sha256(path), "step": header.step, "share": float(share)}
-               for path, header, share in zip(paths, headers, shares)]
+    parents = [{"file": str(path), "sha256": sha256(path), "step": header.step, "share": float(ratio)}
+               for path, header, ratio in zip(paths, headers, ratios)]
     result = Header(kind=headers[0].kind, config=headers[0].config, step=max(header.step for header in headers),
                     weights=weights, parents=parents, extra=next((header.extra for header in headers if header.extra), {}))
 
     def mean(name):
-        return sum(share * file.tensors[name].numpy().astype(np.float64)
-                   for file, share in zip(files, shares)).astype(np.float32)
+        return sum(ratio * file.tensors[name].numpy().astype(np.float64)
+                   for file, ratio in zip(files, ratios)).astype(np.float32)
 
     tensors = {name: LazyTensor(shape, lambda name=name: mean(name)) for name, shape in shapes[0].items()}
     write_checkpoint(output, tensors, result)

@@ -24,100 +24,7 @@ from runtime.errors import RunError, UserError, run_script
 CACHE_NAME = "build_check"                # what it compiles stays out of the way of what is run
 STAND_IN = Path(__file__).with_name("stand_in.cc")
 
-BUILD = """
-import contextlib, ctypes, json, os, signal, sys, time
-copy, stand_in, quick = sys.argv[1], sys.argv[2], sys.argv[3] == "quick"
-sys.path[:0] = [copy, os.getcwd()]
-begun = time.time()
-with contextlib.redirect_stdout(sys.stderr):
-    import jittor as jt
-from jittor import compile_extern, compiler
-signal.signal(signal.SIGCHLD, signal.SIG_DFL)      # Jittor's own handler would end this process with a trial's
-jt.flags.use_parallel_op_compiler = jt.flags.use_parallel_op_compiler or 1    # a graph's kernels are all made before it runs
-facts = {"jittor": jt.__file__, "seconds": time.time() - begun, "flags": jt.flags.nvcc_flags, "parts": []}
-def size(file):
-    return os.path.getsize(file) / 2 ** 20
-core = sys.modules["jittor_core"].__file__
-facts["parts"].append(["core", len(compiler.files), os.path.basename(core), size(core)])
-for name in ("cub", "cublas", "cudnn", "curand", "cufft", "cusparse"):
-    module = getattr(compile_extern, name)
-    sources = [f for _, _, files in os.walk(f"{jt.flags.jittor_path}/extern/cuda/{name}") for f in files if f.endswith(".cc")]
-    facts["parts"].append([name, len(sources), os.path.basename(module.__file__), size(module.__file__)])
-ctypes.CDLL(stand_in).stand_in_devices(1)
-jt.flags.use_cuda = 1
-
-import numpy as np
-from jittor import nn
-def conv(dtype):
-    x, w = (jt.array(np.ones(s, "float32")).cast(dtype) for s in [(1, 3, 6, 10), (4, 3, 3, 3)])
-    y = nn.conv2d(x, w, padding=1)
-    return [y, *jt.grad(y.sum(), [x, w])]
-def product(dtype):
-    a, b = (jt.array(np.ones(s, "float32")).cast(dtype) for s in [(2, 6, 10), (2, 10, 5)])
-    y, z = jt.matmul(a, b), jt.matmul(a[0], b[0])
-    return [y, z, *jt.grad(y.sum() + z.sum(), [a, b])]
-def softmax():
-    x = jt.array(np.ones((6, 100), "float32"))
-    y = nn.softmax(x, dim=-1)
-    return [y, jt.grad((y * y).sum(), x)]
-ones = lambda *shape: jt.array(np.ones(shape, "float32"))
-def unet(precision="float32"):
-    from configs.schema import UNetConfig
-    from ldm.losses import diffusion_loss
-    from ldm.schedule import make_schedule
-    from models.layers import parameters_of
-    from models.precision import compute_in
-    from models.unet import UNet
-    model = UNet(UNetConfig(channels=32, channel_mult=[1, 2], res_blocks=1, attention_factors=[2], head_channels=32,
-                            spade_channels=8))
-    compute_in(model, precision)
-    labels = jt.array(np.zeros((2, 8, 12), "int32"))
-    loss = diffusion_loss(model, ones(2, 3, 8, 12), labels, np.array([3, 500]), ones(2, 3, 8, 12),
-                          make_schedule("linear", 1000))["loss"].sum()
-    return jt.grad(loss, list(parameters_of(model).values()))
-trials = {
-    "element-wise": lambda: [jt.exp(ones(6, 10)) + 1],
-    "sum": lambda: [ones(6, 10).sum(1)],
-    "random (cuRAND)": lambda: [jt.randn(6, 10)],
-    "matrix products (cuBLAS) float32": lambda: product("float32"),
-    "matrix products (cuBLAS) float16": lambda: product("float16"),
-    "matrix products (cuBLAS) bfloat16": lambda: product("bfloat16"),
-    "convolution (cuDNN) float32": lambda: conv("float32"),
-    "convolution (cuDNN) float16": lambda: conv("float16"),
-    "convolution (cuDNN) bfloat16": lambda: conv("bfloat16"),
-    "softmax (cub)": softmax,
-    "nonzero (cub)": lambda: list(jt.where(ones(6, 10) > 0)),
-    "argsort (cub)": lambda: list(jt.argsort(ones(6, 10), dim=1)),
-    "argmax (cub)": lambda: list(jt.argmax(ones(6, 10), dim=1)),
-    "cumsum (cub)": lambda: [jt.cub_cumsum(ones(6, 10))],
-    "U-Net, training step": unet,
-    "U-Net, training step in float16": lambda: unet("float16"),
-    "U-Net, training step in bfloat16": lambda: unet("bfloat16"),
-}
-jit = f"{jt.flags.cache_path}/jit"
-def kernels():
-    names = {name.rsplit(".", 1)[0] for name in os.listdir(jit) if name.endswith(".so")}
-    broken = {name[:-3] for name in os.listdir(jit) if name.endswith((".cc", ".cu"))} - names
-    return names, broken
-facts["kernels"] = []
-for name, trial in trials.items():
-    if quick and not name.endswith(("(cub)", "float32")):
-        continue
-    before, broken, begun = *kernels(), time.time()
-    sys.stderr.flush()
-    child = os.fork()
-    if not child:
-        try:
-            jt.sync(trial())
-        except Exception as error:                 # no driver: cuBLAS and cuDNN refuse, after their kernels were compiled
-            print(f"{name}: ended with {type(error).__name__}: {str(error)[-2000:]}", file=sys.stderr, flush=True)
-        os._exit(0)
-    os.waitpid(child, 0)
-    after, still = kernels()
-    facts["kernels"].append([name, len(after - before), sorted(still - broken), time.time() - begun])
-print("BUILD " + json.dumps(facts), flush=True)
-os._exit(0)                                        # the libraries' own ends would ask for the driver
-"""
+PROGRAM = Path(__file__).with_name("build_program.py")    # runs in a process of its own
 
 
 def choose_toolkit(environ):
@@ -167,7 +74,7 @@ def check(environ, archs, one_job, quick):
                   "LD_PRELOAD": str(stand_in)}
         if one_job:
             values["DISABLE_MULTIPROCESSING"] = "1"
-        done = subprocess.run([sys.executable, "-c", BUILD, str(copy), str(stand_in), "quick" if quick else "all"],
+        done = subprocess.run([sys.executable, str(PROGRAM), str(copy), str(stand_in), "quick" if quick else "all"],
                               env=values, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2])
     answers = [line[6:] for line in done.stdout.splitlines() if line.startswith("BUILD ")]
     if not answers:

@@ -2,11 +2,12 @@
 import numpy as np
 import pytest
 
+from configs.schema import SCHEDULES
 from ldm.schedule import alpha_bar_at, at, log_snr, make_schedule, spaced
 from runtime.errors import UserError
 
 linear = make_schedule("linear")
-KINDS = ["linear", "cosine", "scaled_linear", "constant_slope"]
+KINDS = list(SCHEDULES)
 
 
 def test_linear_schedule_has_the_noise_levels_of_the_published_rounds():

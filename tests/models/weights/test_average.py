@@ -67,8 +67,21 @@ def test_the_best_of_a_run_are_found_by_their_validation_loss(tmp_path, capsys):
     assert "val_loss 0.1" in capsys.readouterr().out
 
 
+def test_ratios_have_a_former_name_that_help_does_not_show(tmp_path, capsys):
+    for name, value in (("a", 1.0), ("b", 5.0)):
+        checkpoint(tmp_path / name, {"a": [value]}, 1)
+    for option in ("--ratios", "--shares"):
+        ensemble.main([str(tmp_path / "a"), str(tmp_path / "b"), option, "3", "1", "--output", str(tmp_path / "mean")])
+        assert load_file(tmp_path / "mean")["a"] == 2
+    with pytest.raises(SystemExit):
+        ensemble.main(["--help"])
+    shown = capsys.readouterr().out.split("usage: ")[1]
+    assert "--ratios" in shown and "--shares" not in shown
+
+
 @pytest.mark.parametrize("arguments, words", [
-    (["a"], "two or more"), (["a", "b"], "--output"), (["a", "b", "--output", "c", "--shares", "1"], "2 checkpoints"),
+    (["a"], "two or more"), (["a", "b"], "--output"),
+    (["a", "b", "--output", "c", "--ratios", "1"], "--ratios has 1 numbers for 2 checkpoints"),
     (["a", "b", "--output", "c", "--shares", "1", "-1"], "positive"), (["--run", "none"], "found 0 checkpoints"),
     (["a", "--run", "none"], "no others"), (["nothing", "there", "--output", "c"], "no such file")])
 def test_wrong_arguments_are_answered_in_one_line(arguments, words, tmp_path, monkeypatch):
