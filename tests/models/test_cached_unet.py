@@ -51,7 +51,7 @@ def test_the_network_that_is_wrapped_stays_as_it_is_and_shares_its_weights(input
     with jt.no_grad():
         before = model(z, 640, labels).numpy()
         prepared = CachedUNet(model)
-        prepared.guided(z, 640, labels, 2.0).sync()
+        guided(prepared, 2.0)(z, 640, labels).sync()
         np.testing.assert_array_equal(model(z, 640, labels).numpy(), before)
         assert all(isinstance(spade, SPADE) for spade, _ in spade_layers(model))
         for var in parameters_of(model).values():
