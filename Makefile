@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:
 	@echo 'make demo          the whole of IIDM in miniature on synthetic landscapes, on this machine'
 	@echo 'make demo-table    Table 2 of the paper on synthetic masks, with a small segmenter trained for it'
-	@echo 'make demo-weights  train the small networks that the demo starts from'
+	@echo 'make demo-weights  train the small U-Net that the demo starts from'
 	@echo 'make test          the tests'
 	@echo 'make lint          ruff'
 	@echo 'make clean         remove .venv, caches and what the demo made (not runs/, results/, checkpoints/)'
@@ -48,5 +48,5 @@ lint: .venv/development
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache demo/run
+	rm -rf .venv .pytest_cache .ruff_cache demo/run demo/pictures
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
