@@ -58,8 +58,8 @@ def parse(argv):
                         help="of the images (default: that of the masks)")
     parser.add_argument("--batch_size", type=int, default=16,
                         help="images at a time; does not change the scores")
-    parser.add_argument("--json", default="evaluation/scores.json", metavar="OUT",
-                        help="(default: evaluation/scores.json)")
+    parser.add_argument("--json", default="scores/scores.json", metavar="OUT",
+                        help="(default: scores/scores.json)")
     parser.add_argument("--per_image", metavar="CSV", help="write every image's M, A and S")
     return parser.parse_args(argv)
 
