@@ -3,6 +3,7 @@ import numpy as np
 
 from baselines.clade import CLADE
 from baselines.gaugan import GauGAN
+from baselines.layers import is_buffer
 from baselines.scgan import SCGAN
 from baselines.sean import SEAN
 from models.layers import parameters_of
@@ -30,7 +31,14 @@ def initialise(model, seed, spectral="xavier"):
     for name, var in tensors.items():
         array = drawn(name, tuple(var.shape), np.random.default_rng([seed, *name.encode()]), tensors, spectral)
         fixed = jt.array(array.astype(np.float32))
-        var.update(fixed.stop_grad() if last(name) in ("running_mean", "running_var", "weight_u", "weight_v") else fixed)
+        var.update(fixed.stop_grad() if is_buffer(name) else fixed)
+    settle(model)
+
+
+def settle(model):
+    """Has a network's tensors computed. Jittor does not compile what is made of an array of one number, such as the bias of a
+    discriminator's last layer, before the array itself has been."""
+    jt.sync(list(parameters_of(model).values()))
 
 
 def drawn(name, shape, rng, tensors, spectral):

@@ -13,7 +13,7 @@ import pytest
 from baselines.discriminator import build_discriminator
 from baselines.layers import is_buffer, set_training
 from baselines.losses import (discriminator_hinge, feature_matching, generator_hinge, kl_divergence, l1)
-from baselines.networks import build_generator
+from baselines.networks import build_generator, settle
 from baselines.published import infer_discriminator, infer_encoder, infer_generator, modern
 from baselines.semantics import Semantics, instance_edges
 from baselines.style_encoder import StyleEncoder, draw
@@ -78,6 +78,7 @@ def put(model, tensors):
     for name, var in own.items():
         array = jt.array(tensors[name])
         var.update(array.stop_grad() if is_buffer(name) else array)
+    settle(model)
     return model
 
 
