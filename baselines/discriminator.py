@@ -6,7 +6,7 @@ from baselines.layers import instance_norm, leaky
 from baselines.spectral_norm import SpectralConv
 from models.blocks import down
 from models.kernels.bilinear import resize
-from models.layers import Conv, Slots
+from models.layers import Conv, NumberedModules
 from runtime.backend import jt, nn
 
 
@@ -22,12 +22,12 @@ class Patches(nn.Module):
         super().__init__()
         d, layers = config.channels, config.layers
         widths = [min(d * 2 ** i, 8 * d) for i in range(layers)]
-        self.model0 = Slots({0: Conv(config.mask_channels + 3, d, 4, 2, 2)})
+        self.model0 = NumberedModules({0: Conv(config.mask_channels + 3, d, 4, 2, 2)})
         for i in range(1, layers):
             stride = config.last_stride if i == layers - 1 else 2
             conv = SpectralConv(widths[i - 1], widths[i], 4, stride, 2, bias=False)
-            setattr(self, f"model{i}", Slots({0: Slots({0: conv})}))
-        setattr(self, f"model{layers}", Slots({0: Conv(widths[-1], 1, 4, 1, 2)}))
+            setattr(self, f"model{i}", NumberedModules({0: NumberedModules({0: conv})}))
+        setattr(self, f"model{layers}", NumberedModules({0: Conv(widths[-1], 1, 4, 1, 2)}))
         self._layers = layers
 
     def execute(self, x):
@@ -80,7 +80,7 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         d = config.channels
         widths = [3, d, 2 * d, 4 * d, 8 * d, 8 * d]
-        layer = lambda *shape: Slots({0: Slots({0: SpectralConv(*shape, bias=False)})})
+        layer = lambda *shape: NumberedModules({0: NumberedModules({0: SpectralConv(*shape, bias=False)})})
         for i in range(1, 6):
             setattr(self, f"enc{i}", layer(widths[i - 1], widths[i], 3, 2))
         for i in range(2, 6):

@@ -1,7 +1,7 @@
 """GauGAN (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization"): SPADE on batch normalisation."""
 from baselines.layers import BatchNorm
 from baselines.trunk import Block, Trunk
-from models.layers import Conv, Slots, relu
+from models.layers import Conv, NumberedModules, relu
 from runtime.backend import nn
 
 HIDDEN = 128         # channels between mask and modulation, at any width
@@ -13,7 +13,7 @@ class SPADE(nn.Module):
     def __init__(self, channels, mask_channels):
         super().__init__()
         self.param_free_norm = BatchNorm(channels)
-        self.mlp_shared = Slots({0: Conv(mask_channels, HIDDEN)})
+        self.mlp_shared = NumberedModules({0: Conv(mask_channels, HIDDEN)})
         self.mlp_gamma = Conv(HIDDEN, channels)
         self.mlp_beta = Conv(HIDDEN, channels)
 

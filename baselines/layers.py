@@ -4,7 +4,9 @@ from runtime.backend import jt, nn
 
 EPS = 1e-5                                          # of both normalisations
 MOMENTUM = 0.1                                      # of the running statistics
-BUFFERS = "running_mean", "running_var", "weight_u", "weight_v"      # last parts of the names of what no gradient moves
+VECTORS = "weight_u", "weight_v"                    # of spectral norm
+# Last parts of the names of what no gradient moves: statistics, vectors, SEAN's mean codes.
+BUFFERS = "running_mean", "running_var", *VECTORS, "mean_codes", "codes_seen"
 
 
 class BatchNorm(nn.Module):
@@ -12,6 +14,7 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
+        self.momentum = MOMENTUM
         self.running_mean = jt.zeros((channels,)).stop_grad()
         self.running_var = jt.ones((channels,)).stop_grad()
 
@@ -26,7 +29,7 @@ class BatchNorm(nn.Module):
         var = sums(centred * centred) / n                                   # biased
         for running, batch in ((self.running_mean, mean), (self.running_var, var * (n / (n - 1)))):
             batch = batch.detach().reshape(-1)
-            running.update(((1 - MOMENTUM) * running + MOMENTUM * batch).stop_grad())
+            running.update(((1 - self.momentum) * running + self.momentum * batch).stop_grad())
         return centred / jt.sqrt(var + EPS)
 
 

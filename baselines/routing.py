@@ -6,7 +6,7 @@ from baselines.layers import hardtanh, leaky
 from baselines.spectral_norm import SpectralConv
 from models.blocks import down, up
 from models.kernels.conv import conv2d
-from models.layers import Conv, Slots
+from models.layers import Conv, NumberedModules
 from runtime.backend import jt, nn
 
 
@@ -19,11 +19,11 @@ class RoutingNetwork(nn.Module):
         r, seg = config.routing_channels, config.mask_channels
         conv = SpectralConv if config.spectral_routing else Conv
         widths = [16 * r, 8 * r, 4 * r, 2 * r] + [r] * (self._levels - 4)
-        self.labelDec1 = Slots({0: conv(seg, widths[0]), 2: conv(widths[0], widths[0])})
+        self.labelDec1 = NumberedModules({0: conv(seg, widths[0]), 2: conv(widths[0], widths[0])})
         for i in range(1, self._levels):
             convs = {1: conv(widths[i - 1] + seg, widths[i]), 3: conv(widths[i], widths[i])}
-            setattr(self, f"labelDec{i + 1}", Slots(convs))
-        self.toRGB = Slots({0: Conv(r, r // 2), 2: Conv(r // 2, 3)})
+            setattr(self, f"labelDec{i + 1}", NumberedModules(convs))
+        self.toRGB = NumberedModules({0: Conv(r, r // 2), 2: Conv(r // 2, 3)})
 
     def execute(self, seg):
         """seg (B, L, H, W) -> [(logits of convolutions (B, K, h, w), logits of affine rows (B, n, h, w))] from the smallest

@@ -6,7 +6,7 @@ from baselines.routing import RoutingNetwork, weights
 from baselines.spectral_norm import SpectralConv
 from baselines.trunk import Block, Given, Trunk
 from models.kernels.conv import conv2d
-from models.layers import Slots
+from models.layers import NumberedModules
 from runtime.backend import jt, nn
 
 
@@ -15,7 +15,7 @@ class SCConv(nn.Module):
 
     def __init__(self, inputs, outputs, experts):
         super().__init__()
-        self.conv_bases = Slots({k: SpectralConv(inputs, outputs, bias=False) for k in range(experts)})
+        self.conv_bases = NumberedModules({k: SpectralConv(inputs, outputs, bias=False) for k in range(experts)})
 
     def execute(self, x, route):
         """x (B, Cin, h, w), route (B, K, h, w) -> (B, Cout, h, w), the sum over k of route_k conv_k(x)."""

@@ -7,7 +7,7 @@ from baselines.layers import BatchNorm, instance_norm, leaky
 from baselines.semantics import nearest
 from baselines.trunk import Block, Trunk
 from models.kernels.conv import conv2d
-from models.layers import Conv, Linear, Slots, relu
+from models.layers import Conv, Linear, NumberedModules, relu
 from runtime.backend import jt, nn
 
 CODE = 512                       # numbers of a style code
@@ -19,7 +19,7 @@ class Zencoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.model = Slots({1: Conv(3, 32, padding=0), 4: Conv(32, 64, stride=2), 7: Conv(64, 128, stride=2),
+        self.model = NumberedModules({1: Conv(3, 32, padding=0), 4: Conv(32, 64, stride=2), 7: Conv(64, 128, stride=2),
                             10: Doubling(128, 256), 14: Conv(256, CODE, padding=0)})
 
     def execute(self, image, semantics):

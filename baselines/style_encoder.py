@@ -2,7 +2,7 @@
 from baselines.layers import instance_norm, leaky
 from baselines.spectral_norm import SpectralConv
 from models.kernels.bilinear import resize
-from models.layers import Linear, Slots
+from models.layers import Linear, NumberedModules
 from runtime.backend import jt, nn
 
 SIDE = 256              # of the square that images are resized to
@@ -17,7 +17,7 @@ class StyleEncoder(nn.Module):
         widths = [3, *(min(2 ** i, 8) * config.channels for i in range(LAYERS))]
         for i in range(LAYERS):
             conv = SpectralConv(widths[i], widths[i + 1], stride=2, bias=False)
-            setattr(self, f"layer{i + 1}", Slots({0: conv}))
+            setattr(self, f"layer{i + 1}", NumberedModules({0: conv}))
         flat = widths[-1] * (SIDE >> LAYERS) ** 2
         self.fc_mu, self.fc_var = Linear(flat, config.z_dim), Linear(flat, config.z_dim)
 
