@@ -93,11 +93,13 @@ class GanConfig:
     vgg: str = ""                     # weights of VGG19, torchvision's; empty = without
     lambda_kl: float = 0.05           # weight of the encoder's divergence
     lambda_side: float = 2.0          # SCGAN: weight of the side image
+    style: str = "mean"               # of a reference, at test: the encoder's mean | draw, as the authors do
     beta2: float = 0.9                # of Adam; beta1 is 0
     decay_from: float = 1.0           # share of the steps after which the rate falls to 0 in a line
 
     def check(self):
         among("gan.spectral_init", self.spectral_init, ("xavier", "default"))
+        among("gan.style", self.style, ("mean", "draw"))
         if not 0 <= self.decay_from <= 1:
             raise UserError(f"gan.decay_from is {self.decay_from}, expected 0 to 1")
 

@@ -4,9 +4,8 @@ import numpy as np
 
 from baselines.layers import instance_norm, leaky
 from baselines.spectral_norm import SpectralConv
-from models.blocks import down
 from models.kernels.bilinear import resize
-from models.layers import Conv, NumberedModules
+from models.layers import Conv, NumberedModules, down
 from runtime.backend import jt, nn
 
 

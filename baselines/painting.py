@@ -1,95 +1,132 @@
-"""Painting masks in the style of their references with a GAN of Table 1, one by one: an image depends on no other."""
+"""Painting with a GAN of Table 1: what test.py takes from sampling/networks.py and sampling/painting.py, for a generator.
+
+Masks are painted one by one, so that an image depends on no other. GauGAN, CLADE and SCGAN with an encoder take its mean of the
+reference (gan.style=draw: a draw around it), SEAN the codes of the reference's classes under the reference's own mask; without an
+encoder the mask alone says what is painted.
+"""
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from baselines.clade import distance_map
 from baselines.conventions import convention
+from baselines.gan import GAN
 from baselines.layers import set_training
 from baselines.semantics import Semantics, instance_edges
-from baselines.weights import load_gan
-from data.batches import background_calls, prefetch
+from baselines.weights import load_gan, open_gan
+from configs.schema import load_config
 from data.landscape import read_image, read_labels
 from ldm.noise import generator as keyed
 from ldm.pixels import from_uint8, to_uint8
 from models.weights.checkpoint import weights_hash
 from runtime.backend import jt
 from runtime.errors import UserError
+from sampling import painting
 from sampling.best_of import best_of, write_scores
 
-THREADS = 2  # that read, and that write
+
+@dataclass(frozen=True)
+class Networks:
+    """The GAN, and how the challenge's 29 ids are called in its classes."""
+    gan: GAN
+    convention: str
+    ids: np.ndarray                   # (29,)
+    hashes: dict
 
 
-class GanPainter:
-    """A generator's way through cases, into a Submission."""
+def settings(checkpoint, config=None, overrides=(), weights="ema"):
+    """The Config to paint with and the GAN's Weights; a yaml beside them may change `sampling` and `output`."""
+    found, tensors = open_gan(checkpoint, weights, overrides)
+    if config:
+        theirs = load_config(config, [one for one in overrides if one.startswith(("sampling.", "output."))], whole=False)
+        found.sampling, found.output = theirs.sampling, theirs.output
+    return found, tensors
 
-    def __init__(self, config, weights, checkpoint):
-        self.config, self.generator = config, config.gan.generator
-        self.gan = load_gan(config, weights, checkpoint)
-        set_training(self.gan, False)
-        self.labels_are, self.table = convention(self.generator.classes, str(checkpoint))
-        self.hash = weights_hash(self.gan)
-        self.gained = []
 
-    def check(self, cases):
-        """UserError that names every reference whose own mask SEAN needs and does not find."""
-        if not self.gan.codes:
-            return
-        problems = [f"{case.reference}: found no mask of it at {mask_of(case.reference)}, expected it there: SEAN takes a "
-                    "style code from every class of the reference" for case in cases if not mask_of(case.reference).is_file()]
-        if problems:
-            raise UserError(problems)
+def load_networks(config, checkpoint, weights):
+    """The Networks, ready to paint."""
+    for note in weights.notes:
+        print(note)
+    gan = load_gan(config, weights, checkpoint)
+    set_training(gan, False)
+    name, ids = convention(config.gan.generator.classes, str(checkpoint))
+    return Networks(gan, name, ids, {"gan": weights_hash(gan), "style": config.gan.style})
 
-    def run(self, cases, results, progress, candidates=1, score=None):
-        """Paints all cases; progress(1) is called after each image. With several candidates the best by score(case, reference,
-        image) is kept."""
+
+class Painter(painting.Painter):
+    """A generator's way through cases, into a Submission; with several candidates the best of each mask's is kept."""
+
+    def run(self, cases):
+        """Paints all cases. UserError that names every reference whose own mask SEAN needs and does not find."""
+        if self.networks.gan.codes:
+            problems = [f"{mask_of(case.reference)}: found no mask of the reference {case.reference}, expected one: SEAN takes a "
+                        "style code from every class of a reference" for case in cases if not mask_of(case.reference).is_file()]
+            if problems:
+                raise UserError(problems)
+        super().run(cases)
+
+    def steps(self):
+        """One call of the generator paints an image."""
+        return 1
+
+    def effort(self):
+        """For people: what an image takes."""
+        generator = self.config.gan.generator
+        what = "its mask alone" if not self.networks.gan.takes_reference else "its mask and reference"
+        return f"one pass of {generator.family} each, from {what}"
+
+    def read(self, batch):
+        """References, uint8 (B, H, W, 3), and, for each, the ids (H, W) of its mask and, for SEAN, of the reference's own."""
         size = self.config.data.height, self.config.data.width
+        own = lambda case: read_labels(mask_of(case.reference), *size) if self.networks.gan.codes else None
+        return (np.stack([read_image(case.reference, *size) for case in batch]),
+                [(read_labels(case.mask, *size), own(case)) for case in batch])
 
-        def read(case):
-            own = read_labels(mask_of(case.reference), *size) if self.gan.codes else None
-            return read_image(case.reference, *size), read_labels(case.mask, *size), own
+    def paint(self, batch, references, labels, progress):
+        """The images of a batch, uint8 (B, H, W, 3). progress(1) is called after each."""
+        images = []
+        for case, reference, (mask, own) in zip(batch, references, labels):
+            def painted(names, case=case, reference=reference, mask=mask, own=own):
+                progress(1)
+                drawn = self.config.gan.style == "draw" or names[0] != case.stem       # other candidates differ by their draw
+                return self.image(reference, mask, own, names[0], drawn, str(case.reference))[None]
 
-        with background_calls(results.write, THREADS) as write:
-            for case, (reference, labels, own) in zip(cases, prefetch(read, cases, THREADS)):
-                def paint(names, case=case, reference=reference, labels=labels, own=own):
-                    progress(1)
-                    drawn = self.config.sampling.gan_style == "draw" or names[0] != case.stem
-                    return self.paint(reference, labels, own, names[0], drawn, str(case.reference))[None]
+            if self.selection.candidates == 1:
+                images.append(painted([case.stem])[0])
+                continue
+            best, scores = best_of(painted, [case.stem], self.selection.candidates,
+                                   lambda row, image, case=case, reference=reference: self.selection.score(case, reference, image))
+            write_scores(self.results.folder, [case.stem], scores)
+            self.gained += list(scores.max(1) - scores[:, 0])
+            images.append(best[0])
+        return np.stack(images)
 
-                if candidates == 1:
-                    image = paint([case.stem])[0]
-                else:
-                    images, scores = best_of(paint, [case.stem], candidates,
-                                             lambda row, image, case=case, reference=reference: score(case, reference, image))
-                    write_scores(results.folder, [case.stem], scores)
-                    self.gained += list(scores.max(1) - scores[:, 0])
-                    image = images[0]
-                write(case.stem, image)
-
-    def paint(self, reference, labels, own, name, drawn=False, where=""):
+    def image(self, reference, labels, own, name, drawn=False, where=""):
         """The image of labels (H, W) in the style of a reference (H, W, 3), whose own labels SEAN takes: uint8 (H, W, 3). name
         keys the noise; drawn: a draw of the style encoder, not its mean."""
-        seed, z = self.config.sampling.seed, None
+        gan, seed, eps = self.networks.gan, self.config.sampling.seed, None
         if drawn:
-            z = keyed(seed, name, 0, "z").standard_normal((1, self.generator.z_dim), dtype=np.float32)
+            eps = keyed(seed, name, 0, "z").standard_normal((1, self.config.gan.generator.z_dim), dtype=np.float32)
         noise = lambda layer, shape: keyed(seed, name, 0, layer).standard_normal(shape, dtype=np.float32)
         semantics = self.semantics(labels)
         with jt.no_grad():
             style = None
-            if self.gan.takes_reference:
+            if gan.takes_reference:
                 theirs = semantics if own is None else self.semantics(own)
-                style = self.gan.reference_style(from_uint8(reference[None]), theirs, z, [where])
-            return to_uint8(self.gan.generator(semantics, style, noise), self.config.sampling.truncate)[0]
+                style = gan.reference_style(from_uint8(reference[None]), theirs, eps, [where])
+            return to_uint8(gan.generator(semantics, style, noise), self.config.sampling.truncate)[0]
 
     def semantics(self, labels):
         """What is known of the pixels of one mask of the challenge's classes. Without instances, borders are those of classes."""
-        ids = np.where(labels < 0, -1, self.table[np.maximum(labels, 0)])[None]
-        edges = instance_edges(ids) if self.generator.edges else None
+        generator = self.config.gan.generator
+        ids = np.where(labels < 0, -1, self.networks.ids[np.maximum(labels, 0)])[None]
+        edges = instance_edges(ids) if generator.edges else None
         distance = None
-        if self.generator.distance:
-            skip = (0,) if self.labels_are == "ADE20K" else ()      # as published: 0 is "unknown" there
+        if generator.distance:
+            skip = (0,) if self.networks.convention == "ADE20K" else ()      # as published: 0 is "unknown" there
             distance = distance_map(ids[0], skip)[None]
-        return Semantics(ids, self.generator.classes, edges, distance)
+        return Semantics(ids, generator.classes, edges, distance)
 
 
 def mask_of(reference):

@@ -4,9 +4,8 @@ import numpy as np
 
 from baselines.layers import hardtanh, leaky
 from baselines.spectral_norm import SpectralConv
-from models.blocks import down, up
 from models.kernels.conv import conv2d
-from models.layers import Conv, NumberedModules
+from models.layers import Conv, NumberedModules, down, up
 from runtime.backend import jt, nn
 
 

@@ -2,8 +2,7 @@
 normalisation (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization")."""
 from baselines.layers import leaky
 from baselines.spectral_norm import SpectralConv
-from models.blocks import up
-from models.layers import Conv, Linear
+from models.layers import Conv, Linear, up
 from runtime.backend import jt, nn
 
 

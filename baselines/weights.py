@@ -25,13 +25,13 @@ def is_gan(path):
 
 
 def open_gan(path, weights="ema", overrides=()):
-    """(Config, Weights) of a file. overrides: `sampling.*` and `output.*`; of a published file also `data.height`, `data.width`
-    and what neither names nor shapes tell, such as gan.generator.temperature=0.5."""
+    """(Config, Weights) of a file. overrides: `sampling.*`, `output.*` and gan.style; of a published file also `data.height`,
+    `data.width` and what neither names nor shapes tell, such as gan.generator.temperature=0.5."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file, expected a checkpoint")
     if is_ours(path):
-        refuse(overrides, ("sampling", "output"), path)
+        refuse([one for one in overrides if not one.startswith("gan.style=")], ("sampling", "output"), path)
         found = open_weights(path, "gan", weights)
         return config_from(found.header.config, overrides, where=str(path), whole=False), found
     refuse(overrides, ("sampling", "output", "data", "gan"), path)
