@@ -25,7 +25,7 @@ def parse(argv):
     parser.add_argument("--input_path", required=True, metavar="TRAIN", help="folder with imgs/ and labels/")
     parser.add_argument("--config", default="iidm", help="a yaml, or the name of one in configs/ (default: iidm)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides an option; repeatable")
-    parser.add_argument("--stage", default="all", 
+    parser.add_argument("--stage", default="all",
                         choices=["autoencoder", "unet", "segmenter", "gan", "statistics", "all"],
                         help="what to train (default: all: the U-Net, before it the autoencoder if its file is missing)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")

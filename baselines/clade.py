@@ -1,5 +1,6 @@
-"""CLADE (Tan et al. 2021, "Efficient Semantic Image Synthesis via Class-Adaptive Normalization"): one pair of numbers per class
-and channel in place of SPADE's convolutions; with `distance` (CLADE-ICPE) scaled by where in its region a pixel lies."""
+"""CLADE (Tan et al. 2021, "Efficient Semantic Image Synthesis via Class-Adaptive Normalization"): one pair of
+numbers per class and channel in place of SPADE's convolutions; with `distance` (CLADE-ICPE) scaled by where
+in its region a pixel lies."""
 import cv2
 import numpy as np
 
@@ -39,7 +40,8 @@ def gather(rows, ids):
 
 
 class CLADELayer(nn.Module):
-    """Batch normalisation and ClassAffine; where there are instances, their borders go on as one more channel."""
+    """Batch normalisation and ClassAffine; where there are instances, their borders go on as one more
+    channel."""
 
     def __init__(self, channels, config):
         super().__init__()
@@ -79,9 +81,9 @@ class CLADE(Trunk):
 
 
 def distance_map(labels, skip=()):
-    """Labels (H, W) -> (2, H, W) float32: the vertical and horizontal offset of each pixel from the centroid of its connected
-    region, divided by the region's largest, so that it lies in (-1, 1). Classes in `skip` have zeros: the published maps
-    skip 0, which is ADE20K's "unknown"."""
+    """Labels (H, W) -> (2, H, W) float32: the vertical and horizontal offset of each pixel from the centroid
+    of its connected region, divided by the region's largest, so that it lies in (-1, 1). Classes in `skip`
+    have zeros: the published maps skip 0, which is ADE20K's "unknown"."""
     found = np.zeros((2, *labels.shape), dtype=np.float32)
     for label in np.unique(labels):
         if label in skip or label < 0:

@@ -1,4 +1,5 @@
-"""What a GAN of Table 1 is made of, and what it is trained for: one dataclass per network, the same for all four families."""
+"""What a GAN of Table 1 is made of, and what it is trained for: one dataclass per network, the same for all
+four families."""
 from dataclasses import dataclass, field
 
 from runtime.errors import UserError
@@ -18,7 +19,7 @@ class GeneratorConfig:
     upsampling: str = "normal"    # normal | more | most: 5, 6 or 7 doublings
     vae: bool = False             # starts from a draw of the style encoder in place of the mask
     z_dim: int = 256              # of that draw
-    start: list[int] = field(default_factory=lambda: [12, 16])   # height and width of the first layer; of the images' size
+    start: list[int] = field(default_factory=lambda: [12, 16])   # where its images begin: (H, W) of the first layer
     distance: bool = False        # CLADE: offsets to the centre of a pixel's region (CLADE-ICPE)
     style_classes: int = 29       # SEAN: classes that have layers for their codes
     routing_channels: int = 32    # SCGAN: r, width of the routing network at full size
@@ -28,7 +29,7 @@ class GeneratorConfig:
     temperature: float = 0.05     # SCGAN: factor of the logits
     weighting: str = "softmax"    # SCGAN: softmax | sigmoid | hardtanh | identity, of the logits
     spectral_routing: bool = True     # SCGAN: spectral norm in the routing network
-    position: int = 0             # SCGAN: levels of the mask's pyramid that are weighted by a Gaussian of their position
+    position: int = 0             # SCGAN: levels of the mask's pyramid that are weighted by position
     gaussian_size: int = 7        # SCGAN: width of that Gaussian in pixels
     gaussian_sigma: float = 1.5   # SCGAN: its standard deviation
     gaussian_steps: int = 1       # SCGAN: times that it is applied
@@ -49,12 +50,14 @@ class GeneratorConfig:
         among("gan.generator.upsampling", self.upsampling, DOUBLINGS)
         among("gan.generator.weighting", self.weighting, WEIGHTINGS)
         if self.family == "sean" and self.vae:
-            raise UserError("gan.generator: family is sean with vae, expected one of the two: SEAN has an encoder of its own")
+            raise UserError("gan.generator: family is sean with vae, expected one of the two: "
+                            "SEAN has an encoder of its own")
         if self.family in ("sean", "scgan") and self.upsampling == "most":
-            raise UserError(f"gan.generator: family is {self.family} with upsampling most, expected normal or more: no such "
-                            "network was ever published")
+            raise UserError(f"gan.generator: family is {self.family} with upsampling most, expected normal or more: "
+                            "no such network was ever published")
         if self.family == "sean" and self.style_classes < self.classes:
-            raise UserError(f"gan.generator.style_classes is {self.style_classes}, expected at least classes ({self.classes})")
+            raise UserError(f"gan.generator.style_classes is {self.style_classes}, expected at least classes "
+                            f"({self.classes})")
 
 
 @dataclass
@@ -70,7 +73,8 @@ class DiscriminatorConfig:
     def check(self):
         among("gan.discriminator.kind", self.kind, ("multiscale", "fpse"))
         if self.scales < 1 or self.layers < 2:
-            raise UserError(f"gan.discriminator: scales is {self.scales} and layers {self.layers}, expected at least 1 and 2")
+            raise UserError(f"gan.discriminator: scales is {self.scales} and layers {self.layers}, "
+                            "expected at least 1 and 2")
 
 
 @dataclass
@@ -86,7 +90,7 @@ class GanConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    spectral_init: str = "xavier"     # of layers with spectral norm: xavier, as meant | default, as trained on GPUs
+    spectral_init: str = "xavier"     # under spectral norm: xavier, as meant | default, as trained on GPUs
     flipped_distance: bool = False    # CLADE, as published: mirrored images get the distance map upside down
     lambda_features: float = 10.0     # weight of feature matching
     lambda_vgg: float = 10.0          # weight of VGG19's features

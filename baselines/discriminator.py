@@ -1,5 +1,5 @@
-"""The discriminators: patches at several scales (Wang et al. 2018, "pix2pixHD"), and the feature pyramid with semantic embedding
-(Liu et al. 2019, CC-FPSE) that SCGAN takes."""
+"""The discriminators: patches at several scales (Wang et al. 2018, "pix2pixHD"), and the feature pyramid with
+semantic embedding (Liu et al. 2019, CC-FPSE) that SCGAN takes."""
 import numpy as np
 
 from baselines.layers import instance_norm, leaky
@@ -94,7 +94,8 @@ class FeaturePyramid(nn.Module):
         return leaky(instance_norm(getattr(self, name)[0][0](x)))
 
     def execute(self, semantics, image):
-        """semantics and image (B, 3, H, W), H and W multiples of 32 -> features: one list of four, predictions: three."""
+        """semantics and image (B, 3, H, W), H and W multiples of 32 -> features: one list of four,
+        predictions: three."""
         if image.shape[2] % 32 or image.shape[3] % 32:
             raise ValueError(f"fpse: images of {image.shape[2]} x {image.shape[3]}, expected multiples of 32")
         found, x = [], image

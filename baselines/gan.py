@@ -1,4 +1,5 @@
-"""A GAN of Table 1 as it is saved and painted with: the generator and, where it has one, the style encoder beside it."""
+"""A GAN of Table 1 as it is saved and painted with: the generator and, where it has one, the style encoder
+beside it."""
 import numpy as np
 
 from baselines.layers import is_buffer
@@ -13,7 +14,8 @@ FORGETS = 0.01         # share of a batch in SEAN's mean codes
 
 
 class GAN(nn.Module):
-    """generator.NAME and encoder.NAME, names as published; SEAN's mean code of each class, and how often it was seen."""
+    """generator.NAME and encoder.NAME, names as published; SEAN's mean code of each class, and how often it
+    was seen."""
 
     def __init__(self, config):
         super().__init__()
@@ -36,8 +38,8 @@ class GAN(nn.Module):
         return self.codes or self._config.generator.vae
 
     def encode(self, images, semantics, eps=None):
-        """(style, mu, logvar) of images (B, 3, H, W) under their own masks; eps (B, 256) draws z, None takes its mean. None
-        where there is no such thing."""
+        """(style, mu, logvar) of images (B, 3, H, W) under their own masks; eps (B, 256) draws z, None takes
+        its mean. None where there is no such thing."""
         if self.codes:
             return self.generator.Zencoder(images, semantics), None, None
         if not self._config.generator.vae:
@@ -46,7 +48,8 @@ class GAN(nn.Module):
         return (mu if eps is None else draw(mu, logvar, jt.array(eps))), mu, logvar
 
     def reference_style(self, images, semantics, eps=None, where=()):
-        """The style of references for other masks: SEAN's codes of classes that a reference lacks are the mean ones.
+        """The style of references for other masks: SEAN's codes of classes that a reference lacks are the
+        mean ones.
 
         where: names of the references, for the UserError of a class that neither has.
         """

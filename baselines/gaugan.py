@@ -1,4 +1,5 @@
-"""GauGAN (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization"): SPADE on batch normalisation."""
+"""GauGAN (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization"): SPADE on batch
+normalisation."""
 from baselines.layers import BatchNorm
 from baselines.trunk import Block, Trunk
 from models.layers import Conv, NumberedModules, relu

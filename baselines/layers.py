@@ -1,4 +1,5 @@
-"""What all the networks of this folder share: batch and instance normalisation without weights, leaky ReLU, exact means."""
+"""What all the networks of this folder share: batch and instance normalisation without weights, leaky ReLU,
+exact means."""
 from models.kernels.norm_modulate import norm_modulate
 from runtime.backend import jt, nn
 
@@ -34,7 +35,8 @@ class BatchNorm(nn.Module):
 
 
 def sums(x):
-    """(B, C, H, W) -> (1, C, 1, 1), as sums of row sums: one running float32 sum would be off in the fourth digit."""
+    """(B, C, H, W) -> (1, C, 1, 1), as sums of row sums: one running float32 sum would be off in the fourth
+    digit."""
     return x.sum(3, keepdims=True).sum(2, keepdims=True).sum(0, keepdims=True)
 
 
@@ -66,7 +68,7 @@ def is_buffer(name):
 
 
 def set_training(model, on):
-    """Batch statistics and power iteration (on), or the stored ones. Gradients are no matter of this: Jittor's own eval()
-    would stop them for good."""
+    """Batch statistics and power iteration (on), or the stored ones. Gradients are no matter of this:
+    Jittor's own eval() would stop them for good."""
     for module in model.modules():
         module.training = on

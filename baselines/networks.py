@@ -20,12 +20,14 @@ def build_generator(config):
 
 
 def initialise(model, seed, spectral="xavier"):
-    """Fills a network as the authors do: weights normal with deviation 0.02 sqrt(2 / (fan_in + fan_out)), biases 0, CLADE's gamma
-    uniform in [0, 1), SCGAN's rows and all of SEAN's blending and noise 0, spectral norm's vectors normal at length 1.
+    """Fills a network as the authors do: weights normal with deviation 0.02 sqrt(2 / (fan_in + fan_out)),
+    biases 0, CLADE's gamma uniform in [0, 1), SCGAN's rows and all of SEAN's blending and noise 0, spectral
+    norm's vectors normal at length 1.
 
-    spectral: "xavier", or "default" for uniform +-1 / sqrt(fan_in) where there is spectral norm. The authors meant the first,
-    and on a GPU trained with the second (SCGAN's generator excepted), about 30 times larger: their initialisation wrote
-    into a copy. Every tensor has a generator of its own, keyed by the seed and its name.
+    spectral: "xavier", or "default" for uniform +-1 / sqrt(fan_in) where there is spectral norm. The authors
+    meant the first, and on a GPU trained with the second (SCGAN's generator excepted), about 30 times larger:
+    their initialisation wrote into a copy. Every tensor has a generator of its own, keyed by the seed and its
+    name.
     """
     tensors = parameters_of(model)
     for name, var in tensors.items():
@@ -36,8 +38,8 @@ def initialise(model, seed, spectral="xavier"):
 
 
 def settle(model):
-    """Has a network's tensors computed. Jittor does not compile what is made of an array of one number, such as the bias of a
-    discriminator's last layer, before the array itself has been."""
+    """Has a network's tensors computed. Jittor does not compile what is made of an array of one number, such
+    as the bias of a discriminator's last layer, before the array itself has been."""
     jt.sync(list(parameters_of(model).values()))
 
 

@@ -1,8 +1,9 @@
-"""Painting with a GAN of Table 1: what test.py takes from sampling/networks.py and sampling/painting.py, for a generator.
+"""Painting with a GAN of Table 1: what test.py takes from sampling/networks.py and sampling/painting.py, for
+a generator.
 
-Masks are painted one by one, so that an image depends on no other. GauGAN, CLADE and SCGAN with an encoder take its mean of the
-reference (gan.style=draw: a draw around it), SEAN the codes of the reference's classes under the reference's own mask; without an
-encoder the mask alone says what is painted.
+Masks are painted one by one, so that an image depends on no other. GauGAN, CLADE and SCGAN with an encoder
+take its mean of the reference (gan.style=draw: a draw around it), SEAN the codes of the reference's classes
+under the reference's own mask; without an encoder the mask alone says what is painted.
 """
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,12 @@ class Networks:
 
 
 def settings(checkpoint, config=None, overrides=(), weights="ema"):
-    """The Config to paint with and the GAN's Weights; a yaml beside them may change `sampling` and `output`."""
+    """The Config to paint with and the GAN's Weights; a yaml beside them may change `sampling` and
+    `output`."""
     found, tensors = open_gan(checkpoint, weights, overrides)
     if config:
-        theirs = load_config(config, [one for one in overrides if one.startswith(("sampling.", "output."))], whole=False)
+        free = [override for override in overrides if override.startswith(("sampling.", "output."))]
+        theirs = load_config(config, free, whole=False)
         found.sampling, found.output = theirs.sampling, theirs.output
     return found, tensors
 
@@ -55,13 +58,16 @@ def load_networks(config, checkpoint, weights):
 
 
 class Painter(painting.Painter):
-    """A generator's way through cases, into a Submission; with several candidates the best of each mask's is kept."""
+    """A generator's way through cases, into a Submission; with several candidates the best of each mask's is
+    kept."""
 
     def run(self, cases):
-        """Paints all cases. UserError that names every reference whose own mask SEAN needs and does not find."""
+        """Paints all cases. UserError that names every reference whose own mask SEAN needs and does not
+        find."""
         if self.networks.gan.codes:
-            problems = [f"{mask_of(case.reference)}: found no mask of the reference {case.reference}, expected one: SEAN takes a "
-                        "style code from every class of a reference" for case in cases if not mask_of(case.reference).is_file()]
+            problems = [f"{mask_of(case.reference)}: found no mask of the reference {case.reference}, expected one: "
+                        "SEAN takes a style code from every class of a reference"
+                        for case in cases if not mask_of(case.reference).is_file()]
             if problems:
                 raise UserError(problems)
         super().run(cases)
@@ -77,7 +83,8 @@ class Painter(painting.Painter):
         return f"one pass of {generator.family} each, from {what}"
 
     def read(self, batch):
-        """References, uint8 (B, H, W, 3), and, for each, the ids (H, W) of its mask and, for SEAN, of the reference's own."""
+        """References, uint8 (B, H, W, 3), and, for each, the ids (H, W) of its mask and, for SEAN, of the
+        reference's own."""
         size = self.config.data.height, self.config.data.width
         own = lambda case: read_labels(mask_of(case.reference), *size) if self.networks.gan.codes else None
         return (np.stack([read_image(case.reference, *size) for case in batch]),
@@ -89,22 +96,22 @@ class Painter(painting.Painter):
         for case, reference, (mask, own) in zip(batch, references, labels):
             def painted(names, case=case, reference=reference, mask=mask, own=own):
                 progress(1)
-                drawn = self.config.gan.style == "draw" or names[0] != case.stem       # other candidates differ by their draw
+                drawn = self.config.gan.style == "draw" or names[0] != case.stem   # other candidates differ by it
                 return self.image(reference, mask, own, names[0], drawn, str(case.reference))[None]
 
             if self.selection.candidates == 1:
                 images.append(painted([case.stem])[0])
                 continue
-            best, scores = best_of(painted, [case.stem], self.selection.candidates,
-                                   lambda row, image, case=case, reference=reference: self.selection.score(case, reference, image))
+            score = lambda row, image, case=case, reference=reference: self.selection.score(case, reference, image)
+            best, scores = best_of(painted, [case.stem], self.selection.candidates, score)
             write_scores(self.results.folder, [case.stem], scores)
             self.gained += list(scores.max(1) - scores[:, 0])
             images.append(best[0])
         return np.stack(images)
 
     def image(self, reference, labels, own, name, drawn=False, where=""):
-        """The image of labels (H, W) in the style of a reference (H, W, 3), whose own labels SEAN takes: uint8 (H, W, 3). name
-        keys the noise; drawn: a draw of the style encoder, not its mean."""
+        """The image of labels (H, W) in the style of a reference (H, W, 3), whose own labels SEAN takes:
+        uint8 (H, W, 3). name keys the noise; drawn: a draw of the style encoder, not its mean."""
         gan, seed, eps = self.networks.gan, self.config.sampling.seed, None
         if drawn:
             eps = keyed(seed, name, 0, "z").standard_normal((1, self.config.gan.generator.z_dim), dtype=np.float32)
@@ -118,7 +125,8 @@ class Painter(painting.Painter):
             return to_uint8(gan.generator(semantics, style, noise), self.config.sampling.truncate)[0]
 
     def semantics(self, labels):
-        """What is known of the pixels of one mask of the challenge's classes. Without instances, borders are those of classes."""
+        """What is known of the pixels of one mask of the challenge's classes. Without instances, borders are
+        those of classes."""
         generator = self.config.gan.generator
         ids = np.where(labels < 0, -1, self.networks.ids[np.maximum(labels, 0)])[None]
         edges = instance_edges(ids) if generator.edges else None

@@ -1,5 +1,5 @@
-"""Published files of the four GANs (`latest_net_G.pth`, `best_net_G.pth`, `_net_E`, `_net_D`): what network they are of, from
-names and shapes alone, and their tensors under the names of today."""
+"""Published files of the four GANs (`latest_net_G.pth`, `best_net_G.pth`, `_net_E`, `_net_D`): what network
+they are of, from names and shapes alone, and their tensors under the names of today."""
 import re
 
 import numpy as np
@@ -24,8 +24,9 @@ def family_of(names):
 
 
 def infer_generator(shapes, where="generator", size=None, **said):
-    """(GeneratorConfig, notes) of {name: shape}. size: (H, W) of the images that a network with encoder paints, in which
-    its start lies; said: what cannot be inferred (ASSUMED has the names). Notes say what was assumed."""
+    """(GeneratorConfig, notes) of {name: shape}. size: (H, W) of the images that a network with encoder
+    paints, in which its start lies; said: what cannot be inferred (ASSUMED has the names). Notes say what was
+    assumed."""
     family = family_of(shapes)
     if family is None:
         raise UserError(f"{where}: its names are of none of GauGAN, CLADE, SEAN, SCGAN")
@@ -74,15 +75,20 @@ def known(family, shapes):
     layer = {"gaugan": "head_0.norm_0", "sean": "head_0.ace_0.Spade", "scgan": "up_0.norm_s"}[family]
     config.classes = shapes[f"{layer}.mlp_shared.0.weight"][1]
     if family == "sean":
-        config.style_classes = sum(bool(re.fullmatch(r"head_0\.ace_0\.fc_mu\d+\.bias", name)) for name in shapes)
+        config.style_classes = counted(r"head_0\.ace_0\.fc_mu\d+\.bias", shapes)
     if family == "scgan":
         routing = "pyramid_spaital_routing.labelDec1.0"
         config.spectral_routing = f"{routing}.weight_orig" in shapes
         config.routing_channels = shapes[f"{routing}.bias"][0] // 16
         config.first_channels = first_of(config, shapes)
-        config.conv_experts = sum(bool(re.fullmatch(r"head_0\.conv_0\.conv_bases\.\d+\.weight_orig", name)) for name in shapes)
+        config.conv_experts = counted(r"head_0\.conv_0\.conv_bases\.\d+\.weight_orig", shapes)
         config.norm_experts = shapes["head_0.norm_0.affine_params_groups"][0]
     return config
+
+
+def counted(pattern, names):
+    """How many of the names a pattern describes."""
+    return sum(bool(re.fullmatch(pattern, name)) for name in names)
 
 
 def first_of(config, shapes):
@@ -121,8 +127,8 @@ def infer_encoder(shapes, where="style encoder"):
 
 
 def modern(tensors):
-    """{name: tensor} without the counters of batches, and with weight_v where the file is older than PyTorch 1.0: such a file
-    has the normalised `weight` beside weight_orig and weight_u."""
+    """{name: tensor} without the counters of batches, and with weight_v where the file is older than PyTorch
+    1.0: such a file has the normalised `weight` beside weight_orig and weight_u."""
     kept = {}
     for name, tensor in tensors.items():
         owner, _, kind = name.rpartition(".")
@@ -135,7 +141,8 @@ def modern(tensors):
 
 
 def solved(tensors, owner):
-    """v along W^T u, at length 1 or, where the normalised weight is there, so that u . W v is the sigma it was divided by."""
+    """v along W^T u, at length 1 or, where the normalised weight is there, so that u . W v is the sigma it
+    was divided by."""
     weight, u = (np.asarray(tensors[f"{owner}.{kind}"].numpy(), dtype=np.float64) for kind in ("weight_orig", "weight_u"))
     v = weight.reshape(len(weight), -1).T @ u
     if f"{owner}.weight" not in tensors:

@@ -1,5 +1,5 @@
-"""SCGAN's routing network (Wang et al. 2021, "Image Synthesis via Semantic Composition"): from the mask alone, at every size, how
-much each of a layer's experts counts at each pixel."""
+"""SCGAN's routing network (Wang et al. 2021, "Image Synthesis via Semantic Composition"): from the mask
+alone, at every size, how much each of a layer's experts counts at each pixel."""
 import numpy as np
 
 from baselines.layers import hardtanh, leaky
@@ -25,8 +25,8 @@ class RoutingNetwork(nn.Module):
         self.toRGB = NumberedModules({0: Conv(r, r // 2), 2: Conv(r // 2, 3)})
 
     def execute(self, seg):
-        """seg (B, L, H, W) -> [(logits of convolutions (B, K, h, w), logits of affine rows (B, n, h, w))] from the smallest
-        level, side image (B, 3, H, W) in [-1, 1]."""
+        """seg (B, L, H, W) -> [(logits of convolutions (B, K, h, w), logits of affine rows (B, n, h, w))]
+        from the smallest level, side image (B, 3, H, W) in [-1, 1]."""
         config, masks = self._config, pyramid(seg, self._levels, self._config)
         x = self.labelDec1[2](leaky(self.labelDec1[0](masks[0])))
         maps = [x]
@@ -40,8 +40,8 @@ class RoutingNetwork(nn.Module):
 
 
 def pyramid(seg, levels, config):
-    """seg (B, L, H, W) -> the mask at each level, from the smallest; with `position`, the largest of them weighted by a
-    Gaussian, each made of the weighted one above it, and the top one last."""
+    """seg (B, L, H, W) -> the mask at each level, from the smallest; with `position`, the largest of them
+    weighted by a Gaussian, each made of the weighted one above it, and the top one last."""
     masks = [seg]
     for j in range(1, levels):
         if not config.position:
@@ -55,7 +55,8 @@ def pyramid(seg, levels, config):
 
 
 def positioned(seg, config):
-    """seg (B, L, h, w) times its blur: the deeper inside its region, the larger. The Gaussian is not normalised, so values grow."""
+    """seg (B, L, h, w) times its blur: the deeper inside its region, the larger. The Gaussian is not
+    normalised, so values grow."""
     size, batch, channels = config.gaussian_size, seg.shape[0], seg.shape[1]
     squares = (np.arange(size) - size // 2) ** 2
     kernel = np.exp(-(squares[:, None] + squares) / (2 * config.gaussian_sigma ** 2)).astype(np.float32)
@@ -68,7 +69,8 @@ def positioned(seg, config):
 
 
 def pooled(x, experts):
-    """x (B, C, h, w) -> (B, K, h, w): means over K windows of channels, which overlap where K does not divide C."""
+    """x (B, C, h, w) -> (B, K, h, w): means over K windows of channels, which overlap where K does not divide
+    C."""
     channels = x.shape[1]
     windows = np.zeros((experts, channels, 1, 1), dtype=np.float32)
     for j in range(experts):

@@ -1,4 +1,5 @@
-"""The training run of a GAN: training/run.py's folder, log, checkpoints and resuming, around the state of two networks."""
+"""The training run of a GAN: training/run.py's folder, log, checkpoints and resuming, around the state of two
+networks."""
 from baselines.gan import trained
 from baselines.state import GanState
 from configs.schema import config_yaml
@@ -10,7 +11,8 @@ from training.run import Run, state_tensors
 
 
 class GanRun(Run):
-    """One run of the stage "gan". Its checkpoints hold generator and encoder; the discriminator is in the state alone."""
+    """One run of the stage "gan". Its checkpoints hold generator and encoder; the discriminator is in the
+    state alone."""
 
     def __init__(self, config, gan, discriminator):
         super().__init__(config, "gan", gan)

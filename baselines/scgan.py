@@ -1,5 +1,5 @@
-"""SCGAN (Wang et al. 2021, "Image Synthesis via Semantic Composition"): convolutions and affine rows that are mixed anew at every
-pixel, by what a routing network makes of the mask."""
+"""SCGAN (Wang et al. 2021, "Image Synthesis via Semantic Composition"): convolutions and affine rows that are
+mixed anew at every pixel, by what a routing network makes of the mask."""
 from baselines.gaugan import SPADE
 from baselines.layers import BatchNorm, hardtanh
 from baselines.routing import RoutingNetwork, weights

@@ -1,5 +1,5 @@
-"""SEAN (Zhu et al. 2020, "SEAN: Image Synthesis with Semantic Region-Adaptive Normalization"): every class has a style code,
-encoded from the reference image under the reference's own mask. Any number of classes."""
+"""SEAN (Zhu et al. 2020, "SEAN: Image Synthesis with Semantic Region-Adaptive Normalization"): every class
+has a style code, encoded from the reference image under the reference's own mask. Any number of classes."""
 import numpy as np
 
 from baselines.gaugan import SPADE
@@ -19,16 +19,18 @@ class Zencoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.model = NumberedModules({1: Conv(3, 32, padding=0), 4: Conv(32, 64, stride=2), 7: Conv(64, 128, stride=2),
-                            10: Doubling(128, 256), 14: Conv(256, CODE, padding=0)})
+        self.model = NumberedModules({1: Conv(3, 32, padding=0), 4: Conv(32, 64, stride=2),
+                                      7: Conv(64, 128, stride=2), 10: Doubling(128, 256),
+                                      14: Conv(256, CODE, padding=0)})
 
     def execute(self, image, semantics):
-        """image (B, 3, H, W) in [-1, 1] -> codes (B, K, 512), zeros for classes that the mask does not have."""
+        """image (B, 3, H, W) in [-1, 1] -> codes (B, K, 512), zeros for classes that the mask does not
+        have."""
         return class_means(self.features(image), semantics)
 
     def features(self, image):
-        """image (B, 3, H, W) -> (B, 512, H/2, W/2). A constant image has none: its normalisation would divide rounding errors
-        by their own size."""
+        """image (B, 3, H, W) -> (B, 512, H/2, W/2). A constant image has none: its normalisation would divide
+        rounding errors by their own size."""
         pad, model = nn.ReflectionPad2d(1), self.model
         x = leaky(instance_norm(model[1](pad(image))))                      # (B, 32, H, W)
         for i in (4, 7, 10):
@@ -113,10 +115,11 @@ class ACE(nn.Module):
 
 
 def style_map(styles, seg, conv):
-    """conv of the map that holds at every pixel its class's style: styles (B, K, 512), seg (B, L, h, w) -> (B, C, h, w).
+    """conv of the map that holds at every pixel its class's style: styles (B, K, 512), seg (B, L, h, w) ->
+    (B, C, h, w).
 
-    The map is styles times one-hot, and so is its convolution: K input channels in place of 512, with weights of each image.
-    At 512x384 that is 29/512 of what was half of SEAN's cost, and the map is never stored.
+    The map is styles times one-hot, and so is its convolution: K input channels in place of 512, with weights
+    of each image. At 512x384 that is 29/512 of what was half of SEAN's cost, and the map is never stored.
     """
     outputs, depth = conv.weight.shape[:2]
     by_depth = conv.weight.transpose(0, 2, 3, 1).reshape(-1, depth)                     # (C 3 3, 512)

@@ -8,8 +8,9 @@ from runtime.backend import jt
 class Semantics:
     """What is known of the pixels of a batch.
 
-    labels (B, H, W) ids, -1 = no class; edges (B, H, W) 0 or 1, the borders between instances, or None; distance
-    (B, 2, H, W) the vertical and horizontal offset to the centre of a pixel's region, or None. NumPy arrays.
+    labels (B, H, W) ids, -1 = no class; edges (B, H, W) 0 or 1, the borders between instances, or None;
+    distance (B, 2, H, W) the vertical and horizontal offset to the centre of a pixel's region, or None. NumPy
+    arrays.
     """
 
     def __init__(self, labels, classes, edges=None, distance=None):
@@ -27,7 +28,8 @@ class Semantics:
         return len(self.labels)
 
     def one_hot(self, size):
-        """(B, L, h, w): the classes and, where there are instances, their borders as last channel; no class is a zero vector."""
+        """(B, L, h, w): the classes and, where there are instances, their borders as last channel; no class
+        is a zero vector."""
         return self.once("one_hot", size, self.make_one_hot)
 
     def make_one_hot(self, size):
@@ -67,7 +69,8 @@ def nearest(array, size):
 
 
 def instance_edges(instance):
-    """Instance ids (B, H, W) -> 1 where a 4-neighbour has another id, on both sides of the border, else 0; uint8."""
+    """Instance ids (B, H, W) -> 1 where a 4-neighbour has another id, on both sides of the border, else 0;
+    uint8."""
     edges = np.zeros(instance.shape, dtype=np.uint8)
     across = instance[:, :, 1:] != instance[:, :, :-1]
     down = instance[:, 1:] != instance[:, :-1]

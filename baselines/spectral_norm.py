@@ -1,6 +1,6 @@
-"""Spectral normalisation (Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks"), as stored and used
-by the published networks: `weight_orig`, and unit vectors `weight_u`, `weight_v` that one power iteration moves at every
-forward pass in training. Evaluation takes them as they are."""
+"""Spectral normalisation (Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks"),
+as stored and used by the published networks: `weight_orig`, and unit vectors `weight_u`, `weight_v` that one
+power iteration moves at every forward pass in training. Evaluation takes them as they are."""
 from models.kernels.conv import conv2d
 from runtime.backend import jt, nn
 
@@ -26,7 +26,8 @@ class SpectralConv(nn.Module):
         return conv2d(x, self.weight(), self.bias if self._bias is None else self._bias, *self._geometry)
 
     def weight(self):
-        """W / sigma, (Cout, Cin, k, k); in training after one power iteration, through which no gradient goes."""
+        """W / sigma, (Cout, Cin, k, k); in training after one power iteration, through which no gradient
+        goes."""
         matrix = self.weight_orig.reshape(self.weight_orig.shape[0], -1)
         if self.training:
             fixed = matrix.detach()

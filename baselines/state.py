@@ -1,4 +1,5 @@
-"""The state of a GAN's training: both sides' weights and moments, the generator's moving average, the steps taken."""
+"""The state of a GAN's training: both sides' weights and moments, the generator's moving average, the steps
+taken."""
 import numpy as np
 
 from baselines.gan import statistics, trained
@@ -43,8 +44,8 @@ class GanState:
         jt.sync_all()
 
     def follow_statistics(self):
-        """The averaged weights' statistics: batch normalisation's are averaged too, spectral norm's vectors and SEAN's mean
-        codes are those of now."""
+        """The averaged weights' statistics: batch normalisation's are averaged too, spectral norm's vectors
+        and SEAN's mean codes are those of now."""
         weight = 1 - self.ema.decay
         with jt.no_grad():
             for name, var in statistics(self.gan).items():

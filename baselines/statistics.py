@@ -1,5 +1,6 @@
-"""Statistics for test, computed again over the training pairs: batch normalisation's of the weights as they are saved, and SEAN's mean
-codes. Running statistics of small batches are noisy, and those of averaged weights were never measured."""
+"""Statistics for test, computed again over the training pairs: batch normalisation's of the weights as they
+are saved, and SEAN's mean codes. Running statistics of small batches are noisy, and those of averaged weights
+were never measured."""
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,14 @@ from runtime.log import progress_bar
 
 
 def recompute(config, pairs, checkpoint):
-    """Writes CHECKPOINT-statistics.safetensors beside a checkpoint and returns its path. config: whose `train` and `data` say
-    how batches are read."""
+    """Writes CHECKPOINT-statistics.safetensors beside a checkpoint and returns its path. config: whose
+    `train` and `data` say how batches are read."""
     saved, weights = open_gan(checkpoint)
     saved.data, saved.train = config.data, config.train
     gan = load_gan(saved, weights, checkpoint)
     size, batches = config.train.gan.batch_size, -(-len(pairs) // config.train.gan.batch_size)
     vectors = {name: var.numpy() for name, var in statistics(gan).items() if name.rpartition(".")[2] in VECTORS}
-    layers = [module for part in parts(gan).values() for module in part.modules() if isinstance(module, BatchNorm)]
+    layers = [layer for part in parts(gan).values() for layer in part.modules() if isinstance(layer, BatchNorm)]
     sums, images = np.zeros((saved.gan.generator.classes, CODE)), np.zeros(saved.gan.generator.classes)
     set_training(gan, True)
     with jt.no_grad(), progress_bar(total=batches, label="statistics", unit="batch") as progress:
@@ -34,7 +35,8 @@ def recompute(config, pairs, checkpoint):
             batch = Batch.read(pairs[n * size:(n + 1) * size], saved, keyed(config.train.seed, "statistics", n), n)
             style, _, _ = gan.encode(jt.array(batch.images), batch.semantics, batch.eps[0])
             if gan.codes:
-                present = np.stack([counts(batch.semantics, batch.semantics.size, i) > 0 for i in range(len(batch.images))])
+                present = np.stack([counts(batch.semantics, batch.semantics.size, i) > 0
+                                    for i in range(batch.semantics.batch)])
                 sums += (style.numpy() * present[:, :, None]).sum(0)
                 images += present.sum(0)
             gan.generator.images(batch.semantics, style, batch.noise)

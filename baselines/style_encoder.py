@@ -1,4 +1,5 @@
-"""The style encoder of GauGAN, CLADE and SCGAN: the mean and variance of a latent z, as in a VAE (Kingma and Welling 2014)."""
+"""The style encoder of GauGAN, CLADE and SCGAN: the mean and variance of a latent z, as in a VAE (Kingma and
+Welling 2014)."""
 from baselines.layers import instance_norm, leaky
 from baselines.spectral_norm import SpectralConv
 from models.kernels.bilinear import resize

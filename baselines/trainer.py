@@ -1,4 +1,5 @@
-"""Training a GAN of Table 1: generator step, discriminator step, hinge losses, two time scales (section 7 of docs/baselines.md)."""
+"""Training a GAN of Table 1: generator step, discriminator step, hinge losses, two time scales (section 7 of
+docs/baselines.md)."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,8 @@ def train_gan(config, pairs, resume):
 
 
 def fit(config):
-    """Gives the networks the sizes that follow from the data: classes, channels of the mask, where a `vae` network starts."""
+    """Gives the networks the sizes that follow from the data: classes, channels of the mask, where a `vae`
+    network starts."""
     gan, generator = config.gan, config.gan.generator
     generator.classes = generator.style_classes = config.unet.classes
     generator.start = [config.data.height >> generator.doublings, config.data.width >> generator.doublings]
@@ -146,10 +148,10 @@ def paint_own(gan, image, labels, config):
 
 
 def validate(gan, held, config):
-    """{"val_loss"}: the mean absolute difference, in [-1, 1], of held-out images and what is painted of their own mask and
-    style."""
-    differences = [np.abs(paint_own(gan, image, labels, config).astype(np.float64) - image).mean() for image, labels in held]
-    return {"val_loss": float(np.mean(differences)) / 127.5}
+    """{"val_loss"}: the mean absolute difference, in [-1, 1], of held-out images and what is painted of their
+    own mask and style."""
+    difference = lambda image, labels: np.abs(paint_own(gan, image, labels, config).astype(np.float64) - image).mean()
+    return {"val_loss": float(np.mean([difference(*pair) for pair in held])) / 127.5}
 
 
 def preview(gan, held, config):

@@ -1,5 +1,6 @@
-"""The trunk that GauGAN, CLADE, SEAN and SCGAN have in common: residual blocks at doubling sizes, each told of the mask by its
-normalisation (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization")."""
+"""The trunk that GauGAN, CLADE, SEAN and SCGAN have in common: residual blocks at doubling sizes, each told
+of the mask by its normalisation (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive
+Normalization")."""
 from baselines.layers import leaky
 from baselines.spectral_norm import SpectralConv
 from models.layers import Conv, Linear, up
@@ -47,7 +48,8 @@ class Block(nn.Module):
 
 
 class Given:
-    """What a generator's blocks are given beside x: the mask and, by family, style codes, noise and routes."""
+    """What a generator's blocks are given beside x: the mask and, by family, style codes, noise and
+    routes."""
 
     def __init__(self, semantics, style=None, noise=None):
         self.semantics, self.style, self.noise = semantics, style, noise
@@ -80,8 +82,8 @@ class Trunk(nn.Module):
         return config.channels
 
     def execute(self, semantics, style=None, noise=None):
-        """semantics: Semantics; style: z (B, 256) of a `vae` network or SEAN's codes (B, K, 512); noise: SEAN's, as
-        noise(name, shape) -> array. -> images (B, 3, H, W) in [-1, 1]."""
+        """semantics: Semantics; style: z (B, 256) of a `vae` network or SEAN's codes (B, K, 512); noise:
+        SEAN's, as noise(name, shape) -> array. -> images (B, 3, H, W) in [-1, 1]."""
         return self.images(semantics, style, noise)[0]
 
     def images(self, semantics, style=None, noise=None):

@@ -1,4 +1,5 @@
-"""VGG19 (Simonyan and Zisserman 2015) as a loss: mean absolute differences of its features, weighted as in pix2pixHD."""
+"""VGG19 (Simonyan and Zisserman 2015) as a loss: mean absolute differences of its features, weighted as in
+pix2pixHD."""
 import numpy as np
 
 from baselines.losses import l1
@@ -54,7 +55,7 @@ def load_vgg(path):
     tensors = open_weight_file(path).tensors
     if not set(names) & set(tensors):
         raise UserError(f"gan.vgg is {path}: its names are not those of torchvision's VGG19")
-    fill(model, {name: np.asarray(tensor.numpy(), dtype=np.float32) for name, tensor in tensors.items() if name in names}, str(path))
+    fill(model, {name: np.asarray(tensors[name].numpy(), dtype=np.float32) for name in names if name in tensors}, str(path))
     for var in names.values():
         var.stop_grad()
     settle(model)

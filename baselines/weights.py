@@ -4,11 +4,11 @@ from pathlib import Path
 from baselines.gan import GAN
 from baselines.networks import settle
 from baselines.published import family_of, infer_encoder, infer_generator, modern
-from configs.schema import Config, config_dict, config_from
+from configs.schema import config_dict, config_from
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, fill, read_header
-from models.weights.formats import open_weight_file
 from models.weights.foreign import Weights
+from models.weights.formats import open_weight_file
 from models.weights.loading import is_ours, open_weights
 from runtime.errors import UserError
 
@@ -25,8 +25,9 @@ def is_gan(path):
 
 
 def open_gan(path, weights="ema", overrides=()):
-    """(Config, Weights) of a file. overrides: `sampling.*`, `output.*` and gan.style; of a published file also `data.height`,
-    `data.width` and what neither names nor shapes tell, such as gan.generator.temperature=0.5."""
+    """(Config, Weights) of a file. overrides: `sampling.*`, `output.*` and gan.style; of a published file
+    also `data.height`, `data.width` and what neither names nor shapes tell, such as
+    gan.generator.temperature=0.5."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file, expected a checkpoint")

@@ -1,5 +1,5 @@
-"""Counts the arithmetic of a GAN's convolutions and linear layers as they are called: 2 per multiply-add. Nothing is computed: Jittor
-knows all sizes before."""
+"""Counts the arithmetic of a GAN's convolutions and linear layers as they are called: 2 per multiply-add.
+Nothing is computed: Jittor knows all sizes before."""
 import contextlib
 import math
 

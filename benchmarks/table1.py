@@ -1,8 +1,10 @@
-"""The paper's Table 1 on any data: IIDM, its DM, and the GANs that it is compared with, painted and scored by one harness.
+"""The paper's Table 1 on any data: IIDM, its DM, and the GANs that it is compared with, painted and scored by
+one harness.
 
-Every --row NAME=CHECKPOINT is a file that test.py takes: a U-Net, a GAN that was trained here, or a published generator. Each paints every
-mask once; evaluate.py scores the rows: M, A, FID, S and T as far as their networks are given. Stopped and started again it goes on.
-A row called DM paints from pure noise, the reference unused.
+Every --row NAME=CHECKPOINT is a file that test.py takes: a U-Net, a GAN that was trained here, or a published
+generator. Each paints every mask once; evaluate.py scores the rows: M, A, FID, S and T as far as their
+networks are given. Stopped and started again it goes on. A row called DM paints from pure noise, the
+reference unused.
 """
 import argparse
 import json
@@ -101,7 +103,8 @@ def sampling_file(name, checkpoint, given, output):
     """A yaml with the `sampling` of a diffusion row; DM begins with noise alone and takes one round."""
     from configs.schema import config_dict, load_config
     from models.weights.loading import open_weights
-    sampling = config_dict(load_config(given))["sampling"] if given else open_weights(checkpoint, "unet").header.config["sampling"]
+    tree = config_dict(load_config(given)) if given else open_weights(checkpoint, "unet").header.config
+    sampling = tree["sampling"]
     if name == "DM":
         first = sampling["rounds"][0]
         sampling = {**sampling, "colour_transfer": "none",
@@ -126,6 +129,7 @@ def gan_cost(checkpoint):
 def unet_parameters(checkpoint):
     """Numbers in a U-Net's tensors."""
     import math
+
     from models.weights.loading import open_weights
     return sum(math.prod(tensor.shape) for tensor in open_weights(checkpoint, "unet").tensors.values())
 
@@ -141,17 +145,20 @@ def folder(output, name):
 
 
 def markdown(scores, costs):
-    """Table 1 as Markdown: what was measured, the paper's figures of its own data beside it, and why a score is missing."""
+    """Table 1 as Markdown: what was measured, the paper's figures of its own data beside it, and why a score
+    is missing."""
     rows = scores["rows"]
     stand_ins = [column for column in rows[0] if "(" in column]
-    columns = [column for score in SCORES for column in (score, *(name for name in stand_ins if name.startswith(score + "(")))]
+    columns = [column for score in SCORES
+               for column in (score, *(name for name in stand_ins if name.startswith(score + "(")))]
     shown = lambda value, form=".2f": "-" if value is None else f"{value:{form}}"
     lines = [f"| | {' | '.join(columns)} | parameters | GFLOP / image | s / image | the paper's M, A, FID, S, T |",
              "|---" * (len(columns) + 5) + "|"]
     for row in rows:
         cost = costs[row["name"]]
-        cells = [*(shown(row[column]["value"]) for column in columns), shown(cost["parameters"], ","), shown(cost["GFLOP"], ".1f"),
-                 shown(cost["seconds"]), ", ".join(shown(value) for value in PAPER.get(row["name"], ())) or "-"]
+        cells = [*(shown(row[column]["value"]) for column in columns), shown(cost["parameters"], ","),
+                 shown(cost["GFLOP"], ".1f"), shown(cost["seconds"]),
+                 ", ".join(shown(value) for value in PAPER.get(row["name"], ())) or "-"]
         lines.append(f"| {row['name']} | {' | '.join(cells)} |")
     missing = {f"{column} not measured: {row[column]['reason']}" for row in rows for column in columns
                if row[column]["value"] is None}

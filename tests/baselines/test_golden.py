@@ -1,5 +1,5 @@
-"""Our numbers are the authors': every array of every case in a folder of golden arrays (tests/data/baselines/README.md), whatever
-its sizes. GOLDEN_GAN_DIR names another folder of the same form.
+"""Our numbers are the authors': every array of every case in a folder of golden arrays
+(tests/data/baselines/README.md), whatever its sizes. GOLDEN_GAN_DIR names another folder of the same form.
 """
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from baselines.discriminator import build_discriminator
 from baselines.layers import is_buffer, set_training
-from baselines.losses import (discriminator_hinge, feature_matching, generator_hinge, kl_divergence, l1)
+from baselines.losses import discriminator_hinge, feature_matching, generator_hinge, kl_divergence, l1
 from baselines.networks import build_generator, settle
 from baselines.published import infer_discriminator, infer_encoder, infer_generator, modern
 from baselines.semantics import Semantics, instance_edges
@@ -159,7 +159,8 @@ class Case:
         return None, None, None
 
     def generate(self, recorded):
-        """Images, side images, style, mu, logvar; the outputs of the generator's children are put into `recorded`."""
+        """Images, side images, style, mu, logvar; the outputs of the generator's children are put into
+        `recorded`."""
         style, mu, logvar = self.style()
         for name, child in self.g.__dict__.items():
             if name in ("fc", "conv_img") or name.startswith(("head_", "G_middle", "up_")):

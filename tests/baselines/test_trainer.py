@@ -79,15 +79,19 @@ def test_every_family_learns_saves_and_paints_the_submission(trained, data, tmp_
     assert {name for name in saved if not name.startswith("raw.")} == set(drawn)
     moved = [name for name in drawn if not np.array_equal(drawn[name].numpy(), saved[f"raw.{name}"])]
     assert len(moved) > 0.8 * sum(not is_buffer(name) for name in drawn)
-    script.main(["--input_path", str(data / "test"), "--img_path", str(data / "train"), "--output_path", str(tmp_path / "all"),
-                 "--checkpoint", str(checkpoint)])
-    script.main(["--input_path", str(data / "test"), "--img_path", str(data / "train"), "--output_path", str(tmp_path / "one"),
-                 "--checkpoint", str(checkpoint), "--limit", "1", "--candidates", "2"])
+    paint(data, checkpoint, tmp_path / "all")
+    paint(data, checkpoint, tmp_path / "one", "--limit", "1", "--candidates", "2")
     images = sorted((tmp_path / "all").glob("*.jpg"))
     assert len(images) == 2 and (tmp_path / "all" / "result.zip").is_file()
     if family != "sean" and family != "gaugan":           # the mask alone: candidates are all the same image
         assert (tmp_path / "one" / images[0].name).read_bytes() == images[0].read_bytes()
     assert json.loads((tmp_path / "all" / "manifest.json").read_text())["settings"]["weights"]["style"] == "mean"
+
+
+def paint(data, checkpoint, output, *options):
+    """test.py as a user calls it."""
+    script.main(["--input_path", str(data / "test"), "--img_path", str(data / "train"), "--output_path", str(output),
+                 "--checkpoint", str(checkpoint), *options])
 
 
 def config_fitted(family):
@@ -144,11 +148,9 @@ def test_a_published_generator_paints_with_its_encoder_beside_it(trained, data, 
     for part, letter in (("generator", "G"), ("encoder", "E")):
         save_file({name[len(part) + 1:]: array for name, array in saved.items() if name.startswith(f"{part}.")},
                   tmp_path / f"latest_net_{letter}.safetensors")
-    script.main(["--input_path", str(data / "test"), "--img_path", str(data / "train"), "--output_path", str(tmp_path / "out"),
-                 "--checkpoint", str(tmp_path / "latest_net_G.safetensors"), "--set", "data.height=64", "--set", "data.width=96"])
+    paint(data, tmp_path / "latest_net_G.safetensors", tmp_path / "out", "--set", "data.height=64", "--set", "data.width=96")
     ours = tmp_path / "ours"
-    script.main(["--input_path", str(data / "test"), "--img_path", str(data / "train"), "--output_path", str(ours),
-                 "--checkpoint", str(ranked(trained("gaugan"), "gan")[0][0])])
+    paint(data, ranked(trained("gaugan"), "gan")[0][0], ours)
     for image in ours.glob("*.jpg"):
         assert image.read_bytes() == (tmp_path / "out" / image.name).read_bytes()
     (tmp_path / "latest_net_E.safetensors").unlink()
