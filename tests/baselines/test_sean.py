@@ -17,7 +17,8 @@ def test_the_convolution_of_the_style_map_is_that_of_the_mask_with_weights_of_th
     conv.bias.update(jt.array(rng.standard_normal(4).astype(np.float32)))
     semantics = Semantics(labels, 3)
     found = style_map(jt.array(styles), semantics.one_hot((6, 10)), conv).numpy()
-    maps = np.stack([np.where((label >= 0)[..., None], style[label], 0).transpose(2, 0, 1) for label, style in zip(labels, styles)])
+    at_pixel = lambda label, style: np.where((label >= 0)[..., None], style[label], 0).transpose(2, 0, 1)
+    maps = np.stack([at_pixel(label, style) for label, style in zip(labels, styles)])
     expected = convolve(maps, conv.weight.numpy(), conv.bias.numpy(), padding=1)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
