@@ -4,7 +4,7 @@ in its region a pixel lies."""
 import cv2
 import numpy as np
 
-from baselines.layers import BatchNorm
+from baselines.layers import free_norm
 from baselines.spectral_norm import SpectralConv
 from baselines.trunk import Block, Trunk
 from models.layers import Conv
@@ -46,7 +46,7 @@ class CLADELayer(nn.Module):
     def __init__(self, channels, config):
         super().__init__()
         self._edges = config.edges
-        self.param_free_norm = BatchNorm(channels)
+        self.param_free_norm = free_norm(config, channels)
         self.class_specified_affine = ClassAffine(channels, config.classes, config.distance)
         if config.edges:
             self.inst_conv = Conv(1, 1, 1)

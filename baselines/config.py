@@ -17,6 +17,7 @@ class GeneratorConfig:
     edges: bool = False           # one more channel: the borders between instances
     channels: int = 64            # f, width of the last block
     upsampling: str = "normal"    # normal | more | most: 5, 6 or 7 doublings
+    norm: str = "batch"           # GauGAN, CLADE: batch | instance normalisation before the modulation
     vae: bool = False             # starts from a draw of the style encoder in place of the mask
     z_dim: int = 256              # of that draw
     start: list[int] = field(default_factory=lambda: [12, 16])   # where its images begin: (H, W) of the first layer
@@ -49,6 +50,7 @@ class GeneratorConfig:
         among("gan.generator.family", self.family, FAMILIES)
         among("gan.generator.upsampling", self.upsampling, DOUBLINGS)
         among("gan.generator.weighting", self.weighting, WEIGHTINGS)
+        among("gan.generator.norm", self.norm, ("batch", "instance") if self.family in ("gaugan", "clade") else ("batch",))
         if self.family == "sean" and self.vae:
             raise UserError("gan.generator: family is sean with vae, expected one of the two: "
                             "SEAN has an encoder of its own")

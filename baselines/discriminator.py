@@ -9,6 +9,9 @@ from models.layers import Conv, NumberedModules, down
 from runtime.backend import jt, nn
 
 
+WIDEST = 512          # channels of a layer of Patches, at any width of the first
+
+
 def build_discriminator(config):
     """The network of a DiscriminatorConfig."""
     return {"multiscale": Multiscale, "fpse": FeaturePyramid}[config.kind](config)
@@ -20,7 +23,7 @@ class Patches(nn.Module):
     def __init__(self, config):
         super().__init__()
         d, layers = config.channels, config.layers
-        widths = [min(d * 2 ** i, 8 * d) for i in range(layers)]
+        widths = [min(d * 2 ** i, WIDEST) for i in range(layers)]
         self.model0 = NumberedModules({0: Conv(config.mask_channels + 3, d, 4, 2, 2)})
         for i in range(1, layers):
             stride = config.last_stride if i == layers - 1 else 2

@@ -1,6 +1,6 @@
 """GauGAN (Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization"): SPADE on batch
 normalisation."""
-from baselines.layers import BatchNorm
+from baselines.layers import free_norm
 from baselines.trunk import Block, Trunk
 from models.layers import Conv, NumberedModules, relu
 from runtime.backend import nn
@@ -11,9 +11,10 @@ HIDDEN = 128         # channels between mask and modulation, at any width
 class SPADE(nn.Module):
     """Normalises x and modulates it by maps gamma, beta that convolutions make of the mask, Eq. (1)."""
 
-    def __init__(self, channels, mask_channels):
+    def __init__(self, channels, config):
         super().__init__()
-        self.param_free_norm = BatchNorm(channels)
+        mask_channels = config.mask_channels
+        self.param_free_norm = free_norm(config, channels)
         self.mlp_shared = NumberedModules({0: Conv(mask_channels, HIDDEN)})
         self.mlp_gamma = Conv(HIDDEN, channels)
         self.mlp_beta = Conv(HIDDEN, channels)
@@ -34,7 +35,7 @@ class GauGANBlock(Block):
 
     def norm(self, name, channels, config):
         """A SPADE layer."""
-        return SPADE(channels, config.mask_channels)
+        return SPADE(channels, config)
 
 
 class GauGAN(Trunk):

@@ -34,6 +34,19 @@ class BatchNorm(nn.Module):
         return centred / jt.sqrt(var + EPS)
 
 
+class InstanceNorm(nn.Module):
+    """Instance normalisation in its place: it has no tensors."""
+
+    def execute(self, x):
+        """x (B, C, H, W) -> like x."""
+        return instance_norm(x)
+
+
+def free_norm(config, channels):
+    """The normalisation without weights that a generator's conditional layers begin with."""
+    return BatchNorm(channels) if config.norm == "batch" else InstanceNorm()
+
+
 def sums(x):
     """(B, C, H, W) -> (1, C, 1, 1), as sums of row sums: one running float32 sum would be off in the fourth
     digit."""

@@ -64,6 +64,8 @@ def known(family, shapes):
     fc, image = shapes["fc.weight"], shapes["conv_img.weight"]
     config = GeneratorConfig(family=family, vae=len(fc) == 2)
     config.channels = image[1] * (2 if "up_4.conv_0.weight_orig" in shapes else 1)
+    if family in ("gaugan", "clade") and "head_0.norm_0.param_free_norm.running_mean" not in shapes:
+        config.norm = "instance"
     if config.vae:
         config.z_dim = fc[1]
     if family == "clade":

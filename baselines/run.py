@@ -27,9 +27,13 @@ class GanRun(Run):
             self.log.truncate_after(self.state.steps_done)
         write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
 
-    def move_generator(self, loss):
-        """The first half of a step: generator and encoder, and their moving average."""
+    def move_generator(self, losses):
+        """The first half of a step: generator and encoder down losses["loss"], and their moving average. ->
+        the other losses, for the log."""
+        loss, others = losses.pop("loss"), {name: value.detach() for name, value in losses.items()}
+        losses.clear()                                       # or they would keep every activation
         self.state.move_generator(loss)
+        return others
 
     def step(self, losses):
         """The second half: the discriminator down losses["loss"], then as in any run."""

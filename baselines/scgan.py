@@ -55,7 +55,7 @@ class SCGANBlock(Block):
     def norm(self, name, channels, config):
         """SPADE on the shortcut, mixed rows elsewhere."""
         if name.endswith("_s"):
-            return SPADE(channels, config.mask_channels)
+            return SPADE(channels, config)
         return SCNorm(channels, config.norm_experts)
 
     def convolve(self, conv, x, given):

@@ -79,7 +79,7 @@ class ACE(nn.Module):
         self.blending_gamma = jt.zeros((1,))
         self.blending_beta = jt.zeros((1,))
         self.noise_var = jt.zeros((channels,))
-        self.Spade = SPADE(channels, config.mask_channels)      # its own batch statistics are stored but unused
+        self.Spade = SPADE(channels, config)      # its own batch statistics are stored but unused
         self.param_free_norm = BatchNorm(channels)
         if self._styled:
             for j in range(config.style_classes):

@@ -44,9 +44,9 @@ def train_gan(config, pairs, resume):
 
     for batch in run.batches(make_batch):                    # from the saved step to the last
         losses = generator_losses(gan, discriminator, batch, config.gan, vgg)
-        run.move_generator(losses.pop("loss"))               # Adam at half the rate, moving average
-        losses.update(discriminator_losses(gan, discriminator, batch))
-        run.step(losses)                                     # Adam at twice the rate, log line
+        logged = run.move_generator(losses)                  # Adam at half the rate, moving average
+        losses = discriminator_losses(gan, discriminator, batch)
+        run.step({**logged, **losses})                       # Adam at twice the rate, log line
         if run.due("save"):
             with run.averaged_weights():
                 metrics = validate(gan, held, config)

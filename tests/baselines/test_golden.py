@@ -106,7 +106,8 @@ class Case:
         """A network of the published shapes."""
         shapes = {key: tuple(shape) for key, shape in self.keys[net].items()}
         if net == "netD":
-            config = infer_discriminator(shapes, last_stride=2 if self.options["n_layers_D"] == 3 else 1)
+            sean = self.g.config.family == "sean"                # its inner layers have stride 2, all of them
+            config = infer_discriminator(shapes, last_stride=2 if sean else 1)
             model = build_discriminator(config)
         elif net == "netE":
             model = StyleEncoder(infer_encoder(shapes))

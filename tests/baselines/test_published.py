@@ -22,6 +22,7 @@ SIZES = [
     ({"classes": 151}, 96_492_483, None, 234),
     (COCO, 97_480_899, None, 234),
     (CITIES, 93_048_003, None, 234),
+    ({"norm": "instance"}, 92_838_339, None, 234 - 3 * 18),
     ({"family": "clade"}, 67_632_579, 114_066, 162),
     ({"family": "clade", "distance": True}, 67_632_687, 114_066, 234),
     ({"family": "clade", "vae": True}, 117_892_547, 114_066, 162),
