@@ -8,7 +8,6 @@ from models.kernels.bilinear import resize
 from models.layers import Conv, NumberedModules, down
 from runtime.backend import jt, nn
 
-
 WIDEST = 512          # channels of a layer of Patches, at any width of the first
 
 
