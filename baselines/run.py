@@ -2,12 +2,9 @@
 networks."""
 from baselines.gan import trained
 from baselines.state import GanState
-from configs.schema import config_yaml
-from models.weights.checkpoint import read_header
 from runtime.errors import RunError
-from runtime.files import write_bytes
 from training.finite import check_weights
-from training.run import Run, state_tensors
+from training.run import Run
 
 
 class GanRun(Run):
@@ -18,14 +15,9 @@ class GanRun(Run):
         super().__init__(config, "gan", gan)
         self.discriminator = discriminator
 
-    def start(self, resume):
-        """Begins, or goes on from the state. UserError as check()."""
-        self.check(resume)
-        self.state = GanState(self.model, self.discriminator, self.options, self.config.gan)
-        if self.state_file.exists():
-            self.state.restore(state_tensors(self.state_file), read_header(self.state_file).step)
-            self.log.truncate_after(self.state.steps_done)
-        write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
+    def new_state(self):
+        """The state of step 0."""
+        return GanState(self.model, self.discriminator, self.options, self.config.gan)
 
     def move_generator(self, losses):
         """The first half of a step: generator and encoder down losses["loss"], and their moving average. ->
