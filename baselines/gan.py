@@ -48,22 +48,22 @@ class GAN(nn.Module):
         return (mu if eps is None else draw(mu, logvar, jt.array(eps))), mu, logvar
 
     def reference_style(self, images, semantics, eps=None, where=()):
-        """The style of references for other masks: SEAN's codes of classes that a reference lacks are the
-        mean ones.
+        """The style of references for other masks. A class that a reference lacks has the mean code of the
+        training set; one that the training set lacks too, the mean of those that are known.
 
-        where: names of the references, for the UserError of a class that neither has.
+        where: names of the references, for the UserError of one without any class and no mean codes either.
         """
         style, _, _ = self.encode(images, semantics, eps)
         if not self.codes:
             return style
-        seen = self.codes_seen.numpy() > 0
-        codes, means = style.numpy(), self.mean_codes.numpy()
+        codes, means, seen = style.numpy(), self.mean_codes.numpy(), self.codes_seen.numpy() > 0
         for i in range(len(codes)):
             absent = counts(semantics, semantics.size, i) == 0
-            codes[i][absent & seen] = means[absent & seen]
-            if (absent & ~seen).all():
-                name = where[i] if i < len(where) else i
-                raise UserError(f"{name}: its mask has no class and the checkpoint no mean codes, expected either")
+            known = np.concatenate([codes[i][~absent], means[absent & seen]])
+            if not len(known):
+                name = where[i] if i < len(where) else f"reference {i}"
+                raise UserError(f"{name}: its mask has no class, and the checkpoint no mean codes; expected either")
+            codes[i][absent] = np.where(seen[absent, None], means[absent], known.mean(0))
         return jt.array(codes)
 
     def remember_codes(self, codes, semantics):
