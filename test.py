@@ -22,7 +22,8 @@ def parse(argv):
     parser.add_argument("--output_path", default="./results",
                         help="folder of the images (default: ./results)")
     parser.add_argument("--checkpoint",
-                        help="U-Net weights (default: checkpoints/iidm.safetensors, else the newest run's)")
+                        help="weights of a U-Net (default: checkpoints/iidm.safetensors, else the newest run's) or of a "
+                             "GAN of Table 1, trained here or published")
     parser.add_argument("--weights", default="ema", choices=["ema", "raw"],
                         help="which set of a training checkpoint")
     parser.add_argument("--autoencoder", metavar="FILE",
@@ -67,10 +68,10 @@ def main(argv):
 
     from sampling.best_of import selection
     from sampling.contact_sheet import write_contact_sheet
-    from sampling.networks import find_checkpoint, load_networks, settings
-    from sampling.painting import Painter
+    from sampling.networks import find_checkpoint
     from sampling.submission import Submission, input_hash, manifest_settings
     checkpoint = find_checkpoint(args.checkpoint)
+    Painter, load_networks, settings = way_of(checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
     height, width = config.data.height, config.data.width
@@ -83,8 +84,9 @@ def main(argv):
                          args.overwrite, first=rank == 0, timesteps=config.diffusion.timesteps)
     ours = shard(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]
-    introduce(f"{checkpoint} at step {weights.header.step}", config.sampling, networks.schedule, missing, ours)
-    Painter(networks, config, results, selected).run(missing)                  # Algorithm 2: ldm/algorithm2.py
+    painter = Painter(networks, config, results, selected)
+    introduce(f"{checkpoint} at step {weights.header.step}", painter, missing, ours)
+    painter.run(missing)                                                       # Algorithm 2: ldm/algorithm2.py
     if rank:
         return
     stems = [case.stem for case in cases]
@@ -95,14 +97,22 @@ def main(argv):
           f"style similarity S {similarity:.2f} %")
 
 
-def introduce(what, sampling, schedule, missing, ours):
+def way_of(checkpoint):
+    """(Painter, load_networks, settings) for the weights in a file: IIDM's, or those of a GAN of Table 1."""
+    from baselines.weights import is_gan
+    if is_gan(checkpoint):
+        from baselines.painting import Painter, load_networks, settings
+    else:
+        from sampling.networks import load_networks, settings
+        from sampling.painting import Painter
+    return Painter, load_networks, settings
+
+
+def introduce(what, painter, missing, ours):
     """Prints what is about to be painted with what."""
-    from ldm.algorithm2 import evaluations
     from runtime.backend import DEVICE
-    numbers = "" if sampling.precision == "float32" else f" in {sampling.precision}"
-    steps = sum(round_.steps for round_ in sampling.rounds)
-    print(f"{what} on the {DEVICE}{numbers}: {len(missing)} of {len(ours)} images to paint, "
-          f"{steps} steps and {evaluations(sampling, schedule)} network evaluations each", flush=True)
+    numbers = "" if painter.config.sampling.precision == "float32" else f" in {painter.config.sampling.precision}"
+    print(f"{what} on the {DEVICE}{numbers}: {len(missing)} of {len(ours)} images to paint, {painter.effort()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ EXAMPLES = """examples:
   python train.py --input_path train_resized --resume              goes on after a kill
   python train.py --input_path train_resized --config small --set train.unet.steps=2000 --set train.run=runs/try
   python train.py --input_path train_resized --stage autoencoder   the autoencoder alone
+  python train.py --input_path train_resized --config gaugan       a row of Table 1: gaugan, clade, sean, scgan
+  python train.py --input_path train_resized --config gaugan --stage statistics    its statistics computed again
   python train.py --input_path train_resized --stage segmenter     a segmenter for evaluate.py; begins with
                     weights trained on ImageNet or ADE20K where --set train.segmenter.init_from=FILE names some
 
@@ -23,7 +25,8 @@ def parse(argv):
     parser.add_argument("--input_path", required=True, metavar="TRAIN", help="folder with imgs/ and labels/")
     parser.add_argument("--config", default="iidm", help="a yaml, or the name of one in configs/ (default: iidm)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides an option; repeatable")
-    parser.add_argument("--stage", default="all", choices=["autoencoder", "unet", "segmenter", "all"],
+    parser.add_argument("--stage", default="all",
+                        choices=["autoencoder", "unet", "segmenter", "gan", "statistics", "all"],
                         help="what to train (default: all: the U-Net, before it the autoencoder if its file is missing)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")
     return parser.parse_args(argv)
@@ -32,6 +35,8 @@ def parse(argv):
 def main(argv):
     args = parse(argv)
     config = load_config(args.config, args.set, whole=False)
+    if config.train.network == "gan" or args.stage in ("gan", "statistics"):
+        return train_row(config, args)
     path = find_autoencoder(config.autoencoder.path)
     opens_autoencoder = path is not None and args.stage in ("unet", "all")
     if not opens_autoencoder:
@@ -61,6 +66,25 @@ def main(argv):
         autoencoder = train_autoencoder(config, pairs, args.resume)
     if args.stage != "autoencoder":
         train_unet(config, pairs, autoencoder, args.resume)
+
+
+def train_row(config, args):
+    """A GAN of Table 1, or its statistics computed again for test."""
+    pairs = checked_pairs(args.input_path, config.data)
+    from baselines.statistics import recompute
+    from baselines.trainer import train_gan
+    from runtime.backend import DEVICE
+    from runtime.distributed import one_process
+    from training.run import ranked
+    one_process()
+    print(f"{config_yaml(config)}\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
+    if args.stage == "statistics":
+        checkpoint = config.train.gan.init_from or ranked(config.train.run, "gan")[0][0]
+        print(f"{recompute(config, pairs, checkpoint)}: statistics of {len(pairs)} pairs")
+    elif args.stage in ("gan", "all"):
+        train_gan(config, pairs, args.resume)
+    else:
+        raise UserError(f"--stage {args.stage} with {args.config}, expected gan or statistics: its train.network is gan")
 
 
 def checked_pairs(folder, config_data):

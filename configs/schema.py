@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from baselines.config import GanConfig
 from configs.classes import CLASSES
 from configs.legacy import old_words
 from runtime.errors import UserError
@@ -156,6 +157,7 @@ class StageConfig:
 
 @dataclass
 class TrainConfig:
+    network: str = "iidm"             # what train.py makes: iidm | gan, a row of Table 1
     run: str = "runs/iidm"            # folder of logs, pictures and checkpoints
     seed: int = 0
     precision: str = "float32"        # of the U-Net: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
@@ -165,8 +167,10 @@ class TrainConfig:
     segmenter: StageConfig = field(default_factory=lambda: StageConfig(
         steps=40000, batch_size=8, lr=2.0e-4, warmup=500, decay=True, weight_decay=0.01, ema=0.999, save_every=2000,
         sample_every=2000))
+    gan: StageConfig = field(default_factory=lambda: StageConfig(steps=500000, batch_size=4, lr=2.0e-4, ema=0.999))
 
     def check(self):
+        one_of("train.network", self.network, ("iidm", "gan"))
         one_of("train.precision", self.precision, (*PRECISIONS, "auto"))
 
 
@@ -275,6 +279,7 @@ class Config:
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -437,7 +442,7 @@ def check_config(value, where):
         if hasattr(value, "check"):
             try:
                 value.check()
-            except ConfigError as error:
+            except UserError as error:
                 raise ConfigError([f"{where}: {problem}" for problem in error.problems]) from None
     elif isinstance(value, list):
         for item in value:

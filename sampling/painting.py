@@ -6,7 +6,7 @@ import numpy as np
 
 from data.batches import background_calls, prefetch
 from data.landscape import read_image, read_labels
-from ldm.algorithm2 import synthesise
+from ldm.algorithm2 import evaluations, synthesise
 from runtime.log import progress_bar
 from sampling.best_of import Selection, best_of, write_scores
 
@@ -25,7 +25,7 @@ class Painter:
     def run(self, cases):
         """Paints all cases, and prints how long it took."""
         sampling, begun = self.config.sampling, time.monotonic()
-        steps = sum(round_.steps for round_ in sampling.rounds) * self.selection.candidates
+        steps = self.steps() * self.selection.candidates
         batches = [cases[i:i + sampling.batch_size] for i in range(0, len(cases), sampling.batch_size)]
         with progress_bar(total=len(cases) * steps, label="sampling", unit="step") as progress, \
                 background_calls(self.results.write, THREADS) as write:
@@ -38,6 +38,15 @@ class Painter:
         if self.gained:
             print(f"best of {self.selection.candidates} by {self.selection.by.upper()}: "
                   f"{np.mean(self.gained):+.2f} on average over the first")
+
+    def steps(self):
+        """Denoising steps of an image, all rounds together."""
+        return sum(round_.steps for round_ in self.config.sampling.rounds)
+
+    def effort(self):
+        """For people: what an image takes."""
+        calls = evaluations(self.config.sampling, self.networks.schedule)
+        return f"{self.steps()} steps and {calls} network evaluations each"
 
     def read(self, batch):
         """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w), of a batch of cases."""

@@ -49,7 +49,7 @@ def differences(header, other):
     found = [("kind", header.kind, other.kind)]
     if header.extra and other.extra:                 # a foreign file does not say which latents it was trained on
         found.append(("extra", header.extra, other.extra))
-    sections = ("unet", "diffusion") if header.kind == "unet" else ("autoencoder",)
+    sections = {"unet": ("unet", "diffusion"), "gan": ("gan",)}.get(header.kind, ("autoencoder",))
     found += [(f"{section}.{name}", value, other.config[section][name])
               for section in sections for name, value in header.config[section].items()
               if name != "path" and name in other.config[section]]
