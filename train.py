@@ -49,6 +49,7 @@ def main(argv):
     from training.autoencoder import train_autoencoder
     from training.segmenter import train_segmenter
     from training.unet import train_unet
+    from training.upsampler import train_upsampler
     one_process()
     if args.stage == "unet" and path is None:
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
@@ -63,7 +64,8 @@ def main(argv):
     if args.stage == "segmenter":
         return train_segmenter(config, pairs, args.resume)
     if not opens_autoencoder:
-        autoencoder = train_autoencoder(config, pairs, args.resume)
+        make = train_upsampler if config.autoencoder.upsampler else train_autoencoder
+        autoencoder = make(config, pairs, args.resume)
     if args.stage != "autoencoder":
         train_unet(config, pairs, autoencoder, args.resume)
 

@@ -27,7 +27,7 @@ from runtime.backend import DEVICE, jt
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="the published size; else the demo's")
+    parser.add_argument("--full", action="store_true", help="the published size; else that of mini.yaml")
     parser.add_argument("--config", help="any other config's U-Net")
     parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default: 1)")
     parser.add_argument("--cache_gb", type=float, default=4.0, help="bound on the kept gamma and beta (default: 4)")
@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="runs of each, taken in turns (default: 5)")
     args = parser.parse_args()
 
-    config = load_config(args.config or ("iidm" if args.full else "demo"))
+    config = load_config(args.config or ("iidm" if args.full else "mini"))
     model = build_unet(config.unet)
     initialise(model, seed=0)                               # no layer zero, so that every one shows in the outputs
     height, width = (n // config.autoencoder.factor for n in (config.data.height, config.data.width))

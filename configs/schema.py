@@ -50,17 +50,20 @@ class AutoencoderConfig:
     groups: int = 32                  # of group normalisation; below 4 channels a group absolute colour is lost
     attention_levels: list[int] = field(default_factory=list)  # levels with attention, besides the middle: f8 and f16 models
     global_path: bool = False         # tiny: the coarsest blocks see the whole image
+    upsampler: int = 0                # tiny: it works at half the size, and a head so wide paints the whole; 0 = none
     latent_scale: float = 1.0         # latents are multiplied by it, so that their deviation is near 1; 0.18215 for SD's kl
 
     @property
     def factor(self):
         """How many image pixels a latent pixel covers, each way."""
-        return 2 ** (len(self.channel_mult) - 1)
+        return 2 ** (len(self.channel_mult) - 1) * (2 if self.upsampler else 1)
 
     def check(self):
         one_of("autoencoder.kind", self.kind, ["vq", "kl", "tiny"])
         if not self.latent_scale > 0:
             raise ConfigError(f"autoencoder.latent_scale is {self.latent_scale}, expected more than 0")
+        if self.upsampler and self.kind != "tiny":
+            raise ConfigError(f"autoencoder.upsampler is {self.upsampler} with kind {self.kind}, expected 0: it is for tiny")
         if self.kind == "tiny":
             if any(m != 1 for m in self.channel_mult) or self.latent_scale != 1:
                 raise ConfigError(f"autoencoder: kind is tiny with channel_mult {self.channel_mult} and latent_scale "
@@ -83,8 +86,10 @@ class UNetConfig:
     latent_channels: int = 3
     groups: int = 32                  # of group normalisation
     learn_sigma: bool = True          # predict the variance too: twice the output channels
+    mask_resampling: str = "nearest"  # of the mask at each size: nearest pixel, as published | area: each class's share
 
     def check(self):
+        one_of("unet.mask_resampling", self.mask_resampling, ["nearest", "area"])
         if any(self.channels * m % self.groups for m in self.channel_mult):
             raise ConfigError(f"unet.channels is {self.channels} with channel_mult {self.channel_mult}, "
                               f"expected products that unet.groups ({self.groups}) divides")
@@ -137,6 +142,8 @@ class StageConfig:
     weight_decay: float = 0.0
     ema: float = 0.9999               # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
     mask_dropout: float = 0.2         # p(mask dropped) for classifier-free guidance; U-Net only
+    timesteps: str = "uniform"        # uniform, as published | logit_normal: the middle ones more often; U-Net only
+    min_snr: float = 0.0              # gamma of min-SNR loss weights; 0 = all timesteps weigh the same; U-Net only
     crop: int = 0                     # side of the random square crops, pixels; 0 = whole images; not of the U-Net
     codebook_start: int = 1000        # step at which the codes are placed on latents and quantising begins; 0 = as they are
     save_every: int = 5000            # steps between checkpoints; each is validated
@@ -151,6 +158,9 @@ class StageConfig:
                 raise ConfigError(f"train: {name} is {getattr(self, name)}, expected at least 1")
         if not 0 <= self.mask_dropout <= 1:
             raise ConfigError(f"train: mask_dropout is {self.mask_dropout}, expected 0 to 1")
+        one_of("train: timesteps", self.timesteps, ["uniform", "logit_normal"])
+        if not self.min_snr >= 0:
+            raise ConfigError(f"train: min_snr is {self.min_snr}, expected at least 0")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"train: ema is {self.ema}, expected 0 to below 1")
 
@@ -284,6 +294,16 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+
+    @property
+    def latent_size(self):
+        """(h, w) of the latents."""
+        return self.data.height // self.autoencoder.factor, self.data.width // self.autoencoder.factor
+
+    @property
+    def label_factor(self):
+        """Image pixels per pixel, each way, of the masks that the U-Net is given: by area it wants them whole."""
+        return 1 if self.unet.mask_resampling == "area" else self.autoencoder.factor
 
     def check(self):
         down = self.autoencoder.factor * 2 ** (len(self.unet.channel_mult) - 1)

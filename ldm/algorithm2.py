@@ -11,16 +11,17 @@ from runtime.backend import jt
 
 
 def synthesise(encode, decode, model, references, labels, names, sampling, schedule, latent_channels=3,
-               progress=None):
+               progress=None, latent_size=None):
     """Algorithm 2 for a batch -> (images uint8 (B, H, W, 3), network evaluations per image).
 
     encode: x (B, 3, H, W) -> z_0 (B, C, h, w); decode: back; model: theta* of Eq. (7), callable (z, t, labels)
     -> eps. references: X_R, uint8 (B, H, W, 3); labels: m, int (B, h, w); names: B strings that key each image's
     noise; sampling: SamplingConfig, one RoundConfig for every k; progress(): called after every denoising step.
+    latent_size: (h, w) where labels are larger than the latents.
     """
     references, labels = np.asarray(references), np.asarray(labels, dtype=np.int32)
     assert len(references) == len(labels) == len(names), (len(references), len(labels), len(names))
-    shape = (latent_channels, *labels.shape[1:])
+    shape = (latent_channels, *(latent_size or labels.shape[1:]))
     images, m = references, jt.array(labels)
     with jt.no_grad():
         for k, r in enumerate(sampling.rounds):                               # K rounds of refinement

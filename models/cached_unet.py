@@ -50,23 +50,25 @@ class CachedUNet:
         """The network; with two branches the rows after the first B are those without a mask."""
         with jt.no_grad():
             if labels is not self.labels:
-                self.prepare(labels)
+                self.prepare(labels, z.shape[2:])
             emb = self.unet.embed(t)
             skips = self.unet.encode(z, emb)
             if branches == 2:
                 skips = [jt.concat([skip, skip], dim=0) for skip in skips]
             return self.unet.decode(skips, emb, self.segmentation)
 
-    def prepare(self, labels):
-        """Makes what depends on the masks; the model's calls do so by themselves."""
-        self.labels, self.segmentation = labels, SegmentationMaps(labels, self.unet.classes)
+    def prepare(self, labels, size=None):
+        """Makes what depends on the masks; the model's calls do so by themselves. size: (h, w) of the latents where
+        that is not the masks'."""
+        self.labels = labels
+        self.segmentation = SegmentationMaps(labels, self.unet.classes, self.unet.mask_resampling)
         for layer, _ in self.layers:
             layer.kept = None                                       # the old maps go before the new ones come
-        for layer, height in self.kept_layers(labels.shape):
+        for layer, height in self.kept_layers((labels.shape[0], *(size or labels.shape[1:]))):
             layer.keep(self.segmentation.at(height))
 
     def kept_layers(self, shape):
-        """[(CachedSPADE, its height)] that fit the budget for labels of this shape, the best per byte first."""
+        """[(CachedSPADE, its height)] that fit the budget for latents (B, h, w), the best per byte first."""
         chosen, free = [], self.budget
         # A layer's arithmetic is 9 pixels (29 + 2 C) 128 a map, its bytes 8 C pixels: narrow ones save most a byte.
         for layer, factor in sorted(self.layers, key=lambda item: item[0].spade.channels):

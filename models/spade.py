@@ -2,7 +2,7 @@
 Spatially-Adaptive Normalization"), on group normalisation as in the SDM U-Net."""
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
-from models.layers import GROUPS, Conv, NumberedModules, relu
+from models.layers import GROUPS, Conv, NumberedModules, down, relu
 from runtime.backend import jt, nn
 
 
@@ -50,6 +50,15 @@ class SPADE(nn.Module):
         return self._groups
 
 
+def shares(labels, classes, factor):
+    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor), by area: the share that each class has of a
+    square of factor x factor pixels. What is smaller than a square leaves its trace; by nearest it may be missed."""
+    b, height, width = labels.shape
+    squares = labels.reshape(b, 1, height // factor, factor, width // factor, factor)
+    ids = jt.array(list(range(classes))).reshape(1, classes, 1, 1, 1, 1)
+    return (squares == ids).float32().sum(5).sum(3) * (1 / factor ** 2)
+
+
 def one_hot(labels, classes, factor):
     """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor), by nearest: every factor-th pixel.
     Where the label is -1 the vector is zero, which is the unconditional branch."""
@@ -59,13 +68,19 @@ def one_hot(labels, classes, factor):
 
 
 class SegmentationMaps:
-    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size."""
+    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size. resampling: nearest |
+    area, see one_hot and shares."""
 
-    def __init__(self, labels, classes):
+    def __init__(self, labels, classes, resampling="nearest"):
         self.labels, self.classes, self.sizes = labels, classes, {}
+        self.resample = {"nearest": one_hot, "area": shares}[resampling]
 
     def at(self, height):
-        """The one-hot masks (B, K, H, W) at a block's height."""
+        """The masks (B, K, H, W) at a block's height."""
         if height not in self.sizes:
-            self.sizes[height] = one_hot(self.labels, self.classes, self.labels.shape[1] // height)
+            finer = self.sizes.get(2 * height)
+            if self.resample is shares and finer is not None:
+                self.sizes[height] = down(finer)                         # a mean of means: the same shares, sooner
+            else:
+                self.sizes[height] = self.resample(self.labels, self.classes, self.labels.shape[1] // height)
         return self.sizes[height]

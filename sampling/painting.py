@@ -49,9 +49,9 @@ class Painter:
         return f"{self.steps()} steps and {calls} network evaluations each"
 
     def read(self, batch):
-        """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w), of a batch of cases."""
+        """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w) or larger, of a batch of cases."""
         height, width = self.config.data.height, self.config.data.width
-        factor = self.config.autoencoder.factor
+        factor = self.config.label_factor
         return (np.stack([read_image(case.reference, height, width) for case in batch]),
                 np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
 
@@ -62,7 +62,7 @@ class Painter:
         def synthesised(names):
             return synthesise(net.encode, net.decode, net.unet, references, labels, names, self.config.sampling,
                               net.schedule, self.config.unet.latent_channels,
-                              progress=lambda: progress(len(batch)))[0]
+                              progress=lambda: progress(len(batch)), latent_size=self.config.latent_size)[0]
 
         if self.selection.candidates == 1:
             return synthesised(stems)

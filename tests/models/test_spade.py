@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.layers import GROUPS, parameters_of
-from models.spade import SPADE, SegmentationMaps, one_hot
+from models.spade import SPADE, SegmentationMaps, one_hot, shares
 from runtime.backend import jt
 from tests.helpers import convolve, normalise, on_cpu, silu, with_drawn_weights
 
@@ -37,6 +37,24 @@ def test_one_hot_takes_every_factor_th_pixel_and_no_mask_is_the_zero_vector(rng,
     found = one_hot(jt.array(labels), CLASSES, factor).numpy()
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_shares_are_the_part_of_each_square_that_a_class_has_and_no_mask_adds_to_none(rng, factor):
+    labels = rng.integers(-1, CLASSES, (2, 8, 12)).astype(np.int32)
+    squares = labels.reshape(2, 1, 8 // factor, factor, 12 // factor, factor)
+    expected = (squares == np.arange(CLASSES).reshape(1, -1, 1, 1, 1, 1)).mean((3, 5))
+    np.testing.assert_array_equal(shares(jt.array(labels), CLASSES, factor).numpy(), expected.astype(np.float32))
+
+
+def test_masks_by_area_keep_what_is_smaller_than_a_pixel_and_are_the_same_in_whatever_order_the_sizes_are_asked_for(rng):
+    labels = np.zeros((1, 16, 24), np.int32)
+    labels[0, 5, 7] = 9                                       # between the pixels that nearest takes
+    nearest, first, last = (SegmentationMaps(jt.array(labels), CLASSES, resampling=how) for how in ("nearest", "area", "area"))
+    assert nearest.at(4).numpy()[0, 9].max() == 0 and first.at(4).numpy()[0, 9, 1, 1] == 1 / 16
+    found = [first.at(2).numpy(), last.at(2).numpy()]         # of the finer one, and of the labels themselves
+    np.testing.assert_array_equal(*found)
+    assert found[0][0, 9, 0, 0] == 1 / 64
 
 
 @pytest.mark.parametrize("timestep", [False, True])
