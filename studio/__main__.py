@@ -60,7 +60,7 @@ def main(argv):
     from studio.shelf import Shelf
     local = is_loopback(args.host)
     if not local and not args.token:
-        raise UserError(f"--host {args.host}: found no --token, expected one: others could paint here, and read what is painted")
+        raise UserError(f"--host {args.host}: found no --token, expected one: others could paint here and look on")
     if args.token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,}", args.token):
         raise UserError("--token: expected at least 8 letters, digits, or . _ ~ -; it is part of an address")
     sock = listening(args.host, args.port)

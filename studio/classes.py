@@ -1,8 +1,8 @@
 """The challenge's classes as the page shows them: the English name, the Chinese one, the colour, the most used first."""
 from runtime.pictures import NAMES_AND_COLOURS
 
-CHINESE = ("山", "天空", "水面", "海", "岩石", "树", "泥土", "丘陵", "河流", "沙", "陆地", "建筑", "草地", "植物", "人", "小船", "瀑布",
-           "墙", "码头", "小径", "湖", "桥", "田野", "道路", "栏杆", "篱笆", "轮船", "房屋", "其他")
+CHINESE = ("山", "天空", "水面", "海", "岩石", "树", "泥土", "丘陵", "河流", "沙", "陆地", "建筑", "草地", "植物", "人", "小船",
+           "瀑布", "墙", "码头", "小径", "湖", "桥", "田野", "道路", "栏杆", "篱笆", "轮船", "房屋", "其他")
 
 # By how much of a landscape photo each usually covers: what a painter reaches for first.
 USED = ("sky", "mountain", "tree", "grass", "sea", "water", "lake", "river", "rock", "sand", "hill", "plant", "land", "earth",
@@ -19,4 +19,5 @@ def classes():
 
 def legend():
     """{name: {id, colour "#rrggbb"}} in the order of ids: what a colour mask means."""
-    return {name: {"id": i, "colour": "#{:02x}{:02x}{:02x}".format(*colour)} for i, (name, colour) in enumerate(NAMES_AND_COLOURS)}
+    return {name: {"id": i, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
+            for i, (name, colour) in enumerate(NAMES_AND_COLOURS)}

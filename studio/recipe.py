@@ -87,7 +87,8 @@ def unpack(path, output, style=None):
     write_json(output / TABLE, {found["mask"]: found["reference"]})
     write_json(output / "settings.yaml", {"sampling": found["sampling"], "output": found["output"]})   # JSON is YAML
     return ["--input_path", str(output), "--img_path", str(output), "--output_path", str(output / "results"),
-            "--config", str(output / "settings.yaml"), "--checkpoint", found["checkpoint"], "--autoencoder", found["autoencoder"]]
+            "--config", str(output / "settings.yaml"),
+            "--checkpoint", found["checkpoint"], "--autoencoder", found["autoencoder"]]
 
 
 def png_of(ids):

@@ -45,7 +45,8 @@ class Results:
     def add(self, jpeg, mask_png, recipe, style, keep=True):
         """Takes a result; writes it unless it is one of live mode's. style: uint8 (H, W, 3). -> Result"""
         with self.lock:
-            result = Result(self._stem(), recipes.with_comment(jpeg, recipes.comment_of(recipe)), mask_png, recipe, False, style)
+            jpeg = recipes.with_comment(jpeg, recipes.comment_of(recipe))
+            result = Result(self._stem(), jpeg, mask_png, recipe, False, style)
             self.found[result.id] = result
             while len(self.found) > KEPT:
                 self.found.popitem(last=False)

@@ -58,7 +58,8 @@ class Studio:
         return JSONResponse({
             "width": painter.width, "height": painter.height, "classes": classes(), "about": painter.about,
             "presets": [{"id": id_, **preset.describe()} for id_, preset in painter.presets.items()],
-            "live": painter.live, "segmenter": painter.segmenter, "variations": VARIATIONS, "limits": {"photo": PHOTO, "mask": MASK},
+            "live": painter.live, "segmenter": painter.segmenter, "variations": VARIATIONS,
+            "limits": {"photo": PHOTO, "mask": MASK},
             "templates": self.shelf.templates(), "styles": self.shelf.styles(), "results": self.results.entries()})
 
     async def legend(self, request):
@@ -187,8 +188,9 @@ class Studio:
         try:
             while True:
                 bell.clear()
-                for serial, kind, data in job.since(serial):
-                    yield f"id: {serial}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
+                for number, kind, data in job.since(serial):
+                    serial = number
+                    yield f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
                     if kind in ENDS:
                         return
                 if job.ended.is_set() and not job.since(serial):       # the reader has had the end

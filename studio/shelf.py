@@ -3,17 +3,17 @@ import hashlib
 import threading
 from collections import OrderedDict
 
-from data.landscape import find_images, images_folder
 from data.images import read_image
+from data.landscape import find_images, images_folder
 from data.synthetic import scene
 from runtime.errors import UserError
 from studio.uploads import jpeg
 
 SEED = 7                              # of the synthetic scenes
 TEMPLATES = ((7, "Lake with a pier", "湖边栈桥"), (13, "Mountain lake", "高山湖泊"), (22, "River valley", "河谷"),
-             (27, "Bridge", "小桥"), (32, "House by the river", "河畔小屋"), (25, "Harbour", "海港"), (36, "Lighthouse", "灯塔"),
-             (31, "Palm beach", "棕榈海滩"), (4, "Village", "村庄"), (33, "Forest path", "林间小路"), (20, "Waterfall", "瀑布"),
-             (21, "Desert", "荒漠"))
+             (27, "Bridge", "小桥"), (32, "House by the river", "河畔小屋"), (25, "Harbour", "海港"),
+             (36, "Lighthouse", "灯塔"), (31, "Palm beach", "棕榈海滩"), (4, "Village", "村庄"),
+             (33, "Forest path", "林间小路"), (20, "Waterfall", "瀑布"), (21, "Desert", "荒漠"))
 STYLES = ((13, "golden"), (20, "autumn"), (22, "noon"), (7, "sunset"), (17, "aurora"), (3, "winter"), (31, "dawn"), (2, "dusk"),
           (16, "spring"), (12, "night"), (24, "fall-mist"), (9, "winter-sunset"), (36, "storm"), (32, "overcast"), (21, "dry"))
 UPLOADED = 32                         # uploaded styles kept; the one used longest ago goes first

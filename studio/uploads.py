@@ -84,7 +84,7 @@ def ids_of_colours(rgb, what):
         wrong = rgb[ids == 255]
         shown = ", ".join("#{:02x}{:02x}{:02x}".format(*colour) for colour in np.unique(wrong[:100_000], axis=0)[:3])
         first = NAMES_AND_COLOURS[1]
-        raise UserError(f"{what}: found {len(wrong)} pixels in colours of no class ({shown}), expected the legend's exact colours, "
+        raise UserError(f"{what}: found {len(wrong)} pixels in colours of no class ({shown}), expected the legend's, "
                         f"such as #{packed(np.array(first[1], np.uint8)):06x} for {first[0]}, or grey class ids")
     return ids
 

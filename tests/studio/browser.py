@@ -24,9 +24,9 @@ class Page:
         self.profile = tempfile.mkdtemp(prefix="studio-browser-")
         theirs_in, self.out = os.pipe()
         self.inlet, theirs_out = os.pipe()
-        command = [find_browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                   "--disable-background-networking", "--disable-extensions", "--hide-scrollbars", "--remote-debugging-pipe",
-                   f"--user-data-dir={self.profile}", f"--window-size={width},{height}", *extra]
+        command = [find_browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                   "--no-first-run", "--disable-background-networking", "--disable-extensions", "--hide-scrollbars",
+                   "--remote-debugging-pipe", f"--user-data-dir={self.profile}", f"--window-size={width},{height}", *extra]
         shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self.process = subprocess.Popen(["bash", "-c", shell, "bash", *command], pass_fds=(theirs_in, theirs_out),
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -119,8 +119,9 @@ class Page:
 
     def middle(self, selector):
         """The middle of an element, in the window, scrolled to."""
-        return self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}});"
-                        "const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()")
+        return self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+                        "e.scrollIntoView({block: 'nearest'}); const b = e.getBoundingClientRect();"
+                        "return [b.x + b.width / 2, b.y + b.height / 2]; })()")
 
     def key(self, key, modifiers=0):
         """Presses a key; modifiers: 1 Alt, 2 Ctrl, 8 Shift."""
