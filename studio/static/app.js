@@ -352,6 +352,6 @@ if (!styles.pick(draft.recall("style"), true)) styles.pick(about.styles[0].id, t
 backdrop();
 about.results.forEach((entry) => history.add(entry, false));
 if (about.results.length) view.show([about.results[0]]);
-$("about").textContent = about.about.line;
+$("about").textContent = about.about.short;
 changed();
 document.body.dataset.ready = "true";
