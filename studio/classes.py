@@ -1,5 +1,5 @@
 """The challenge's classes as the page shows them: the English name, the Chinese one, the colour, the most used first."""
-from runtime.pictures import NAMES_AND_COLOURS
+from configs.classes import NAMES_AND_COLOURS
 
 CHINESE = ("山", "天空", "水面", "海", "岩石", "树", "泥土", "丘陵", "河流", "沙", "陆地", "建筑", "草地", "植物", "人", "小船",
            "瀑布", "墙", "码头", "小径", "湖", "桥", "田野", "道路", "栏杆", "篱笆", "轮船", "房屋", "其他")

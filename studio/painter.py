@@ -27,7 +27,6 @@ from studio.uploads import Upload
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo/weights/unet.safetensors", ROOT / "demo/weights/autoencoder.safetensors"
-TIMES = 4000                          # timesteps whose projections the network may keep: a slider makes ever new ones
 
 
 def open_painter(checkpoint=None, autoencoder=None, segmenter=None, precision=None):
@@ -50,9 +49,9 @@ class Painter:
 
     def __init__(self, checkpoint, config, networks, segmenter=None, demo=False):
         self.checkpoint, self.config = checkpoint, config
-        self.encode, self.decode, self.model, self.schedule, self.hashes = networks
+        self.networks = networks
         self.height, self.width = config.data.height, config.data.width
-        self.presets = presets(config.sampling, self.schedule)
+        self.presets = presets(config.sampling, self.networks.schedule)
         self.live = min(self.presets, key=lambda id_: self.presets[id_].evaluations)
         self.instrument = None
         if segmenter:
@@ -69,7 +68,7 @@ class Painter:
         factor = self.config.autoencoder.factor
         height, width = (min(size, limit // factor * factor) for size, limit in ((self.height, 96), (self.width, 128)))
         images = [scene(SEED, index, height, width, palette)[0] for index, palette in STYLES[:pictures]]
-        latents = [self.encode(from_uint8(image[None])).numpy()[0] for image in images]
+        latents = [self.networks.encode(from_uint8(image[None])).numpy()[0] for image in images]
         return fit(np.stack(latents), np.stack(images))
 
     # ------------------------------------------------------------------------------------------ what is asked
@@ -84,7 +83,8 @@ class Painter:
 
     def provenance(self):
         """Which weights, for a recipe."""
-        return {"checkpoint": str(self.checkpoint), "autoencoder": str(self.config.autoencoder.path), "weights": self.hashes}
+        return {"checkpoint": str(self.checkpoint), "autoencoder": str(self.config.autoencoder.path),
+                "weights": self.networks.hashes}
 
     # ------------------------------------------------------------------------------------------ work
 
@@ -95,12 +95,9 @@ class Painter:
         """
         factor, count = self.config.autoencoder.factor, len(names)
         labels = read_labels(Upload(mask_png, "the mask"), self.height // factor, self.width // factor)
-        model = getattr(self.model, "times", {})
-        if len(model) > TIMES:
-            model.clear()
         seen = Seen(self, sampling, watch)
-        images, _ = synthesise(self.encode, seen.decode, seen, np.stack([style] * count), np.stack([labels] * count), names,
-                               sampling, self.schedule, self.config.unet.latent_channels, progress=seen.step)
+        images, _ = synthesise(self.networks.encode, seen.decode, seen, np.stack([style] * count), np.stack([labels] * count),
+                               names, sampling, self.networks.schedule, self.config.unet.latent_channels, seen.step)
         return images
 
     def segment(self, image):
@@ -125,13 +122,13 @@ class Seen:
 
     def __call__(self, z, t, labels):
         """The network's output with the mask."""
-        out = self.painter.model(z, t, labels)
+        out = self.painter.networks.unet(z, t, labels)
         self.at = z, t, (out,)
         return out
 
     def branches(self, z, t, labels):
         """The network's outputs with and without the mask."""
-        out = self.painter.model.branches(z, t, labels)
+        out = self.painter.networks.unet.branches(z, t, labels)
         self.at = z, t, out
         return out
 
@@ -140,14 +137,14 @@ class Seen:
         z_t, t, out = self.at
         eps = [eps_channels(part, z_t).numpy() for part in out]
         eps = eps[0] if len(eps) == 1 else eps[1] + self.sampling.rounds[self.k].guidance * (eps[0] - eps[1])
-        alpha_bar = float(alpha_bar_at(self.painter.schedule, t))
+        alpha_bar = float(alpha_bar_at(self.painter.networks.schedule, t))
         z_0 = (z_t.numpy() - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar ** 0.5
         self.at, self.done = None, self.done + 1
         self.watch.step(self.done, self.total, self.k, len(self.sampling.rounds), t, self.painter.colours(z_0))
 
     def decode(self, z_0):
         """The decoder's output at the end of a round."""
-        x = self.painter.decode(z_0)
+        x = self.painter.networks.decode(z_0)
         self.watch.round(self.k, len(self.sampling.rounds), to_uint8(x, self.sampling.truncate))
         self.k += 1
         return x

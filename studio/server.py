@@ -40,7 +40,7 @@ class Studio:
         self.painter, self.queue, self.shelf, self.results = painter, queue, shelf, results
         self.size, self.bodies, self.watching = (painter.height, painter.width), Bodies(), 0
         self.files = {path.name: (path.read_bytes(), TYPES[path.suffix]) for path in STATIC.iterdir() if path.suffix in TYPES}
-        self.decoding = asyncio.Semaphore(2)                           # photos unpacked at a time
+        self.decoding = None                                           # a semaphore, once there is a loop
 
     # ------------------------------------------------------------------------------------------ the page
 
@@ -233,6 +233,7 @@ class Studio:
 
     async def decoded(self, read, data):
         """read(data, height, width) in another thread; few at a time, since photos unpack to many times their bytes."""
+        self.decoding = self.decoding or asyncio.Semaphore(2)
         async with self.decoding:
             return await run_in_threadpool(read, data, *self.size)
 

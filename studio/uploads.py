@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from data.images import CLASS_COUNT, read_image, read_labels
+from configs.classes import NAMES_AND_COLOURS
+from data.images import read_image, read_labels
 from runtime.errors import UserError
-from runtime.pictures import NAMES_AND_COLOURS, PALETTE
+from runtime.pictures import PALETTE
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 PIXELS = 24_000_000                   # a decoded photo of that size is 72 MB
@@ -78,7 +79,7 @@ def colours(data, what):
 def ids_of_colours(rgb, what):
     """Class ids uint8 (H, W) of colours (H, W, 3). Raises UserError that names colours of no class."""
     table = np.full(1 << 24, 255, np.uint8)
-    table[packed(PALETTE)] = np.arange(CLASS_COUNT)
+    table[packed(PALETTE)] = np.arange(len(PALETTE))
     ids = table[packed(rgb)]
     if (ids == 255).any():
         wrong = rgb[ids == 255]

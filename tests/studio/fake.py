@@ -36,7 +36,7 @@ class FakePainter:
         self.height, self.width, self.pause, self.steps, self.hold, self.painted = height, width, pause, steps, None, 0
         self.presets = {"fast": FakePreset(), "own": FakePreset("Checkpoint's own", [640])}
         self.live, self.segmenter = "fast", segmenter
-        self.about = {"line": "a stand-in without networks", "short": "a stand-in without networks", "checkpoint": "none", "parameters": 0, "device": "cpu"}
+        self.about = {"line": "a stand-in without networks", "short": "a stand-in", "checkpoint": "none"}
 
     def provenance(self):
         return {"checkpoint": "none", "autoencoder": "none", "weights": {}}
