@@ -65,8 +65,10 @@ def main(argv):
         raise UserError("--token: expected at least 8 letters, digits, or . _ ~ -; it is part of an address")
     sock = listening(args.host, args.port)
     port = sock.getsockname()[1]
+    print("loading the networks; the first time of all their operators are compiled, which takes minutes", flush=True)
     painter = open_painter(args.checkpoint, args.autoencoder, args.segmenter, args.precision)
     print(painter.about["line"], flush=True)
+    painter.warm_up()
     shelf = Shelf(painter.height, painter.width, args.styles)
     results = Results(Path(args.output))
     hosts = {"127.0.0.1", "localhost", "[::1]", *args.name} | (set() if local else {"*", socket.gethostname()})

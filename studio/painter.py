@@ -23,7 +23,7 @@ from sampling.networks import find_checkpoint, load_networks, settings
 from studio.presets import applied, presets
 from studio.preview import fit
 from studio.shelf import SEED, STYLES
-from studio.uploads import Upload
+from studio.uploads import Upload, png
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo/weights/unet.safetensors", ROOT / "demo/weights/autoencoder.safetensors"
@@ -40,7 +40,7 @@ def open_painter(checkpoint=None, autoencoder=None, segmenter=None, precision=No
         demo, (checkpoint, autoencoder) = True, (shown(DEMO[0]), autoencoder or shown(DEMO[1]))
     given = [f"autoencoder.path={autoencoder}"] if autoencoder else []
     given += [f"sampling.precision={precision}"] if precision else []
-    config, weights = settings(checkpoint, None, given)
+    config, weights = settings(checkpoint, "demo" if demo else None, given)
     return Painter(checkpoint, config, load_networks(config, checkpoint, weights), segmenter, demo)
 
 
@@ -70,6 +70,13 @@ class Painter:
         images = [scene(SEED, index, height, width, palette)[0] for index, palette in STYLES[:pictures]]
         latents = [self.networks.encode(from_uint8(image[None])).numpy()[0] for image in images]
         return fit(np.stack(latents), np.stack(images))
+
+    def warm_up(self):
+        """Paints a few steps for nobody: operators that are missing are compiled before somebody waits for them."""
+        first = self.presets[self.live].sampling
+        short = dataclasses.replace(first, rounds=[dataclasses.replace(first.rounds[0], steps=3, timesteps=[])])
+        style, mask = scene(SEED, STYLES[0][0], self.height, self.width)
+        self.paint(style, png(mask), ["warm-up"], short, Nobody())
 
     # ------------------------------------------------------------------------------------------ what is asked
 
@@ -110,6 +117,16 @@ class Painter:
         Image.fromarray(image).save(file, format="JPEG", quality=output.jpeg_quality,
                                     subsampling="4:4:4" if output.full_colour else "4:2:0")
         return file.getvalue()
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def step(self, *told):
+        """Heard by nobody."""
+
+    def round(self, *told):
+        """Heard by nobody."""
 
 
 class Seen:

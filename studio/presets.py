@@ -6,7 +6,8 @@ from configs.schema import CONFIGS, ConfigError, SamplingConfig, load_config
 from ldm.algorithm2 import evaluations
 from runtime.errors import UserError
 
-NAMED = (("turbo", "iidm_turbo", "Turbo"), ("fast", "iidm_fast", "Fast"), ("published", "iidm", "Published recipe"))
+NAMED = (("turbo", "iidm_turbo", "Turbo"), ("published", "iidm", "Published recipe"))
+STEPS, FROM_NOISE = 8, 20             # of UniPC, in a round of `fast` (docs/sampling.md), and in one from pure noise
 
 
 @dataclass
@@ -34,9 +35,11 @@ class Preset:
 def presets(own, schedule):
     """{id: Preset}, the first one the page's choice. own: the checkpoint's SamplingConfig; schedule: what it was trained on.
 
-    A recipe that does not lie on that schedule is left out. `sketch` is the first round of `fast`: for live mode.
+    `fast` has the rounds of `own` by a better solver, for the winning recipe that is iidm_fast; `sketch` is its first round,
+    for live mode. A named recipe that does not lie on the schedule is left out.
     """
-    found = {}
+    quick = dataclasses.replace(own, rounds=[quicker(round_) for round_ in own.rounds])
+    found = {"fast": Preset("Fast", quick, evaluations(quick, schedule))}
     for id_, name, title in NAMED:
         if not (CONFIGS / f"{name}.yaml").exists():
             continue
@@ -47,14 +50,22 @@ def presets(own, schedule):
         except ConfigError:
             continue
         found[id_] = Preset(title, sampling, evaluations(sampling, schedule))
-    if "fast" in found:
-        sampling = dataclasses.replace(found["fast"].sampling, rounds=found["fast"].rounds[:1])
-        found["sketch"] = Preset("Sketch, one round", sampling, evaluations(sampling, schedule))
+    sketch = dataclasses.replace(quick, rounds=quick.rounds[:1])
+    if len(own.rounds) > 1:
+        found["sketch"] = Preset("Sketch, one round", sketch, evaluations(sketch, schedule))
     same = [preset for preset in found.values() if preset.rounds == own.rounds]
     if not same:
         found["own"] = Preset("As trained", own, evaluations(own, schedule))
     order = ["fast", "turbo", "sketch", "own", "published"]
     return {id_: found[id_] for id_ in order if id_ in found}
+
+
+def quicker(round_):
+    """A round in a few steps of UniPC, when it takes more."""
+    steps = FROM_NOISE if round_.from_noise else STEPS
+    if round_.steps <= steps:
+        return round_
+    return dataclasses.replace(round_, sampler="unipc", steps=steps, spacing="uniform", timesteps=[], eta=0.0, t_noise=0)
 
 
 def applied(preset, wish, precision):

@@ -7,16 +7,17 @@ import numpy as np
 
 
 class LatentColours:
-    """A map z (B, C, h, w) -> uint8 (B, h, w, 3). weights: (C + 1, 3), the last row added to all; r2: how much of the colours'
-    variance it explains on the pictures it was fitted to."""
+    """A map z (B, C, h, w) -> uint8 (B, h, w, 3). weights: (C + 1, 3), the last row added to all; low, high: (C,), the range of
+    the latents it was fitted to; r2: how much of the colours' variance it explains there."""
 
-    def __init__(self, weights, r2):
-        self.weights, self.r2 = np.asarray(weights, np.float32), r2
+    def __init__(self, weights, low, high, r2):
+        self.weights, self.low, self.high, self.r2 = np.asarray(weights, np.float32), low, high, r2
 
     def __call__(self, z):
         z = np.asarray(z, np.float32).transpose(0, 2, 3, 1)
-        rgb = z @ self.weights[:-1] + self.weights[-1]
-        return np.clip(np.rint(np.nan_to_num(rgb)), 0, 255).astype(np.uint8)
+        # Kept in the range of real latents, as the decoder's codebook would: early estimates lie far outside.
+        rgb = np.clip(np.where(np.isnan(z), 0, z), self.low, self.high) @ self.weights[:-1] + self.weights[-1]
+        return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 
 def fit(latents, images):
@@ -27,4 +28,5 @@ def fit(latents, images):
     inputs = np.concatenate([latents.transpose(0, 2, 3, 1).reshape(-1, channels), np.ones((n * h * w, 1))], axis=1)
     weights = np.linalg.lstsq(inputs, means, rcond=None)[0]
     left = ((means - inputs @ weights) ** 2).sum() / ((means - means.mean(0)) ** 2).sum()
-    return LatentColours(weights, float(1 - left))
+    low, high = np.quantile(inputs[:, :-1], (0.002, 0.998), axis=0).astype(np.float32)
+    return LatentColours(weights, low, high, float(1 - left))

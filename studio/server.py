@@ -262,6 +262,7 @@ class Watch:
         self.job.stop_if_cancelled()
         self.job.publish("step", done=done, total=total, round=round_, rounds=rounds, t=round(float(t), 1),
                          seconds=round(time.monotonic() - self.start, 3), previews=[address(image, 90) for image in previews])
+        time.sleep(0.001)              # Jittor holds the interpreter's lock while it computes: now the server may speak
 
     def round(self, round_, rounds, images):
         """At the end of a round; images: uint8 (B, H, W, 3)."""

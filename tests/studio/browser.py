@@ -74,7 +74,7 @@ class Page:
             raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", "exception"))
         return found["result"].get("value")
 
-    def until(self, code, seconds=10):
+    def until(self, code, seconds=30):
         """Waits for an expression to be true and returns its value."""
         end = time.monotonic() + seconds
         while True:

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 import test as script
-from configs.schema import Config, RoundConfig, SamplingConfig, config_dict
+from configs.schema import Config, RoundConfig, SamplingConfig, config_dict, load_config
 from data.synthetic import scene
+from ldm.schedule import make_schedule
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, weights_hash, write_checkpoint
 from runtime.errors import UserError
 from studio import recipe as recipes
 from studio.asked import asked
 from studio.painter import open_painter
+from studio.presets import applied, presets
 from studio.queue import Cancelled
 from studio.results import Results
 from tests.helpers import TINY_AUTOENCODER, TINY_UNET, tiny_autoencoder, tiny_unet
@@ -51,7 +53,7 @@ class Watcher:
 
 
 def wish(painter, **options):
-    return asked({"style": "s", "preset": "own", **options}, painter.presets)
+    return asked({"style": "s", "preset": "fast", **options}, painter.presets)
 
 
 def pictures(seed=7, index=13):
@@ -101,13 +103,23 @@ def test_a_cancelled_painting_ends_at_that_step_and_the_next_is_as_if_it_had_not
 
 
 def test_options_change_what_they_say_and_leave_the_preset_as_it_was(painter):
-    own = painter.presets["own"].sampling
+    own = painter.presets["fast"].sampling                             # few steps already: fast is its own recipe
     sampling = painter.sampling(wish(painter, seed=9, strength=300, rounds=1, guidance=4.5, colour_transfer="none"))
     assert [(r.t_start, r.steps, r.guidance) for r in sampling.rounds] == [(300, 3, 4.5)]
     assert sampling.seed == 9 and sampling.colour_transfer == "none"
     assert [(r.t_start, r.guidance) for r in own.rounds] == [(600, 2.0), (400, 1.0)] and own.seed == 0
-    assert list(painter.presets)[0] == "fast" and {"sketch", "published", "own"} <= set(painter.presets)
-    assert painter.live == min(painter.presets, key=lambda id_: painter.presets[id_].evaluations)
+    assert list(painter.presets)[0] == "fast" and painter.live == "sketch" and "own" not in painter.presets
+
+
+def test_fast_is_the_checkpoints_recipe_in_eight_steps_of_unipc_a_round_and_iidm_fast_is_that_of_the_winning_one():
+    schedule = make_schedule("linear", 1000)
+    found = presets(load_config("iidm").sampling, schedule)
+    assert found["fast"].rounds == load_config("iidm_fast").sampling.rounds and found["fast"].evaluations == 48
+    assert list(found) == ["fast", "sketch", "published"] and found["sketch"].rounds == found["fast"].rounds[:1]
+    from_noise = presets(load_config("dm").sampling, schedule)
+    assert [round_.steps for round_ in from_noise["fast"].rounds] == [20]
+    with pytest.raises(UserError, match="begins from pure noise"):
+        applied(from_noise["fast"], asked({"style": "s", "preset": "fast", "strength": 500}, from_noise), "float32")
 
 
 def test_without_weights_of_ones_own_the_demos_are_taken_and_it_says_so(monkeypatch, tmp_path):
