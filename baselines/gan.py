@@ -4,7 +4,7 @@ import numpy as np
 
 from baselines.layers import is_buffer
 from baselines.networks import build_generator, initialise
-from baselines.sean import CODE, counts
+from baselines.sean import CODE, counts, without_effect
 from baselines.style_encoder import StyleEncoder, draw
 from models.layers import parameters_of
 from runtime.backend import jt, nn
@@ -94,7 +94,7 @@ def parts(gan):
 
 def trained(model):
     """{name: Var} of what gradients move."""
-    return {name: var for name, var in parameters_of(model).items() if not is_buffer(name)}
+    return {name: var for name, var in parameters_of(model).items() if not is_buffer(name) and not without_effect(name)}
 
 
 def statistics(model):

@@ -14,6 +14,11 @@ CODE = 512                       # numbers of a style code
 PLAIN = "up_3", "up_4"           # blocks without style
 
 
+def without_effect(name):
+    """Whether a parameter of this name changes nothing: blocks without style have their blending all the same."""
+    return "blending_" in name and any(f"{block}." in name for block in PLAIN)
+
+
 class Zencoder(nn.Module):
     """Image and mask -> the style code of each class."""
 
