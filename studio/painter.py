@@ -74,7 +74,7 @@ class Painter:
     def warm_up(self):
         """Paints a few steps for nobody: operators that are missing are compiled before somebody waits for them."""
         first = self.presets[self.live].sampling
-        short = dataclasses.replace(first, rounds=[dataclasses.replace(first.rounds[0], steps=3, timesteps=[])])
+        short = dataclasses.replace(first, rounds=[dataclasses.replace(first.rounds[0], steps=5, timesteps=[])])
         style, mask = scene(SEED, STYLES[0][0], self.height, self.width)
         self.paint(style, png(mask), ["warm-up"], short, Nobody())
 
