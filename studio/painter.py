@@ -66,7 +66,7 @@ class Painter:
                       "short": f"{'demo weights' if demo else Path(checkpoint).stem} · {self.width} × {self.height} · {DEVICE}"}
 
     def fit_colours(self, pictures=6):
-        """The map from latents to colours of this autoencoder, on a few synthetic landscapes: small ones, 24x32 latents or so."""
+        """The map from latents to colours of this autoencoder, on small synthetic landscapes, 24x32 latents or less."""
         factor = self.config.autoencoder.factor
         height, width = min(self.height, 24 * factor), min(self.width, 32 * factor)
         images = [scene(SEED, index, height, width, palette)[0] for index, palette in STYLES[:pictures]]

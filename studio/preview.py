@@ -1,15 +1,15 @@
 """What a latent looks like, without the decoder: a linear map from latents to small RGB images, found by least squares.
 
-The autoencoder is far from linear, but the mean colour of what a latent pixel decodes to is nearly linear in it and, where it has
-few channels, its eight neighbours. The map is fitted once, on pictures of all kinds of light; it costs a small convolution a step.
+The autoencoder is far from linear, but the mean colour of what a latent pixel decodes to is nearly linear in it and, where
+it has few channels, its eight neighbours. The map is fitted once, on pictures of all kinds of light.
 """
 import numpy as np
 
 FEW = 4                               # channels of a latent for which its neighbours are looked at
 
 class LatentColours:
-    """A map z (B, C, h, w) -> uint8 (B, h, w, 3). weights: (9 C + 1 or C + 1, 3), the last row added to all; low, high: (C,), the range of
-    the latents it was fitted to; r2: how much of the colours' variance it explains there."""
+    """A map z (B, C, h, w) -> uint8 (B, h, w, 3). weights: (9 C + 1 or C + 1, 3), the last row added to all; low, high:
+    (C,), the range of the latents it was fitted to; r2: how much of the colours' variance it explains there."""
 
     def __init__(self, weights, low, high, r2):
         self.weights, self.low, self.high, self.r2 = np.asarray(weights, np.float32), low, high, r2
