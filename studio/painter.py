@@ -26,28 +26,30 @@ from studio.shelf import SEED, STYLES
 from studio.uploads import Upload, png
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / "demo/weights/unet.safetensors", ROOT / "demo/weights/autoencoder.safetensors"
+DEMOS = (("demo", ROOT / "demo/weights"), ("mini", ROOT / "demo/weights/mini"))      # a config, and the folder of its networks
 
 
 def open_painter(checkpoint=None, autoencoder=None, segmenter=None, precision=None):
     """The Painter of the weights that test.py would take; of the demo's where there is nothing. Raises UserError."""
-    demo = False
+    demo = None
     try:
         checkpoint = find_checkpoint(checkpoint)
     except UserError:
-        if checkpoint or not DEMO[0].is_file():
+        demo = next(((config, folder) for config, folder in DEMOS if (folder / "unet.safetensors").is_file()), None)
+        if checkpoint or not demo:
             raise
-        demo, (checkpoint, autoencoder) = True, (shown(DEMO[0]), autoencoder or shown(DEMO[1]))
+        checkpoint = shown(demo[1] / "unet.safetensors")
+        autoencoder = autoencoder or shown(demo[1] / "autoencoder.safetensors")
     given = [f"autoencoder.path={autoencoder}"] if autoencoder else []
     given += [f"sampling.precision={precision}"] if precision else []
-    config, weights = settings(checkpoint, "demo" if demo else None, given)
+    config, weights = settings(checkpoint, demo and demo[0], given)
     return Painter(checkpoint, config, load_networks(config, checkpoint, weights), segmenter, demo)
 
 
 class Painter:
     """The loaded networks and everything the studio asks of them. Only the painting thread calls paint() and segment()."""
 
-    def __init__(self, checkpoint, config, networks, segmenter=None, demo=False):
+    def __init__(self, checkpoint, config, networks, segmenter=None, demo=None):
         self.checkpoint, self.config = checkpoint, config
         self.networks = networks
         self.height, self.width = config.data.height, config.data.width
@@ -64,9 +66,9 @@ class Painter:
                       "short": f"{'demo weights' if demo else Path(checkpoint).stem} · {self.width} × {self.height} · {DEVICE}"}
 
     def fit_colours(self, pictures=6):
-        """The map from latents to colours of this autoencoder, on a few synthetic landscapes of at most 128x96."""
+        """The map from latents to colours of this autoencoder, on small synthetic landscapes, 24x32 latents or less."""
         factor = self.config.autoencoder.factor
-        height, width = (min(size, limit // factor * factor) for size, limit in ((self.height, 96), (self.width, 128)))
+        height, width = min(self.height, 24 * factor), min(self.width, 32 * factor)
         images = [scene(SEED, index, height, width, palette)[0] for index, palette in STYLES[:pictures]]
         latents = [self.networks.encode(from_uint8(image[None])).numpy()[0] for image in images]
         return fit(np.stack(latents), np.stack(images))
@@ -74,7 +76,7 @@ class Painter:
     def warm_up(self):
         """Paints a few steps for nobody: operators that are missing are compiled before somebody waits for them."""
         first = self.presets[self.live].sampling
-        short = dataclasses.replace(first, rounds=[dataclasses.replace(first.rounds[0], steps=3, timesteps=[])])
+        short = dataclasses.replace(first, rounds=[dataclasses.replace(first.rounds[0], steps=5, timesteps=[])])
         style, mask = scene(SEED, STYLES[0][0], self.height, self.width)
         self.paint(style, png(mask), ["warm-up"], short, Nobody())
 

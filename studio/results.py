@@ -69,6 +69,13 @@ class Results:
         """The Result of that id; None when there is none."""
         return self.found.get(id_)
 
+    def style(self, id_):
+        """The PNG of a style that a result was painted with, which the shelf may have forgotten; None when there is none."""
+        with self.lock:
+            known = any(result.kept and result.recipe["reference"] == f"{id_}.png" for result in self.found.values())
+        file = self.folder / recipes.STYLES / f"{id_}.png"
+        return file.read_bytes() if known and file.is_file() else None
+
     def entries(self):
         """The newest first, as the page's history shows them."""
         with self.lock:

@@ -103,10 +103,8 @@ class Studio:
 
     async def style(self, request):
         """GET /api/styles/ID."""
-        data = await run_in_threadpool(self.shelf.thumbnail, request.path_params["id"])
-        if data is None:
-            raise Refused(404, "no such style")
-        return Response(data, media_type="image/jpeg", headers=WEEK)
+        image = await run_in_threadpool(self.style_image, request.path_params["id"])
+        return Response(uploads.jpeg(image, 90), media_type="image/jpeg", headers=WEEK)
 
     async def add_style(self, request):
         """POST /api/styles: a photo -> {id, name}."""
@@ -114,11 +112,11 @@ class Studio:
         return JSONResponse({"id": self.shelf.add("your picture", image), "name": "your picture", "uploaded": True}, 201)
 
     def style_image(self, id_):
-        """The style of that id, which may be a result's, uint8 (H, W, 3)."""
-        image = self.shelf.style(id_)
-        result = self.results.find(id_) if image is None else None
-        if result:
-            with Image.open(io.BytesIO(result.jpeg)) as picture:
+        """The style of that id, which may be a result, or the style of one, uint8 (H, W, 3)."""
+        image, result = self.shelf.style(id_), self.results.find(id_)
+        data = result.jpeg if result else self.results.style(id_)
+        if image is None and data is not None:
+            with Image.open(io.BytesIO(data)) as picture:
                 image = np.asarray(picture.convert("RGB"))
         if image is None or image.shape[:2] != self.size:
             raise Refused(404, "no such style")

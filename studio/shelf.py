@@ -7,7 +7,6 @@ from data.images import read_image
 from data.landscape import find_images, images_folder
 from data.synthetic import scene
 from runtime.errors import UserError
-from studio.uploads import jpeg
 
 SEED = 7                              # of the synthetic scenes
 TEMPLATES = ((7, "Lake with a pier", "湖边栈桥"), (13, "Mountain lake", "高山湖泊"), (22, "River valley", "河谷"),
@@ -66,11 +65,6 @@ class Shelf:
             return self.once(id_, lambda: read_image(source, *self.size))
         except UserError:
             raise UserError(f"style {name}: the file cannot be read") from None      # its path stays here
-
-    def thumbnail(self, id_):
-        """A style as JPEG bytes; None when there is none."""
-        image = self.style(id_)
-        return None if image is None else jpeg(image, 90)
 
     def add(self, name, image):
         """Puts an uploaded image (H, W, 3) on the shelf; its id follows from its pixels."""

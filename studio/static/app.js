@@ -218,7 +218,8 @@ async function restore(entry) {
   view.show([entry]);
   view.say(`seed ${entry.asked.seed} · ${entry.asked.preset}`);
   settings.restore(entry.asked);
-  if (!styles.pick(entry.asked.style)) toast("its style picture is no longer on the shelf");
+  styles.add({ id: entry.asked.style, name: "the style of that one" }, true); // unless it is on the shelf
+  styles.pick(entry.asked.style);
   await restoreMask(entry);
 }
 

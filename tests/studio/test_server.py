@@ -185,10 +185,13 @@ def test_a_photo_becomes_a_mask_where_there_is_a_segmenter(at):
 
 def test_history_is_there_after_the_server_starts_again(tmp_path):
     with Running(FakePainter(HEIGHT, WIDTH, steps=1), tmp_path) as at:
-        entry = events(at, begin(at))[-1][1]["results"][0]
+        upload = json.loads(ask(at, "POST", "/api/styles", picture_bytes(64, 48), "image/png")[2])["id"]
+        entry = events(at, begin(at, style=upload))[-1][1]["results"][0]
     (tmp_path / "20200101-000000.json").write_text('{"format": "iidm studio recipe 1"}')       # half a result
     with Running(FakePainter(HEIGHT, WIDTH), tmp_path) as at:
         assert [found["id"] for found in json.loads(ask(at, "GET", "/api/studio")[2])["results"]] == [entry["id"]]
+        assert ask(at, "GET", f"/api/styles/{upload}")[0] == 200 and ask(at, "GET", "/api/styles/0123456789abcdef")[0] == 404
+        assert events(at, begin(at, style=upload))[-1][0] == "done"
 
 
 # ------------------------------------------------------------------------------------------------ the queue
