@@ -7,15 +7,17 @@ pass (61 % of a training step). Here every product is a 2-D one on slices of the
 scores of a block of queries are all that is held: 32 MB where the autoencoder's 12,288 x 12,288 matrix is 604 MB.
 benchmarks/kernels.py measures both on a CPU. On a GPU the kernel takes heads of 32 or 64 channels, with tensor cores for
 16-bit numbers; it is compiled and tested off a GPU, and not measured yet. Other heads, like the autoencoder's single one of
-512, go to the reference there: batched products, a block of queries at a time.
+512, go to the reference there: batched products, a block of queries at a time; so does everything on a GPU older than
+compute capability 8.0, whose tensor cores have neither that shape nor bfloat16.
 """
 import math
 
 from models.kernels.casting import kernel_dtype, to, to_float32
-from models.kernels.launch import choose, code, gpu, include
+from models.kernels.launch import choose, code, gpu, include, oldest_gpu
 from runtime.backend import jt, nn
 
 WIDTHS = (32, 64)  # channels of a head that the CUDA version takes
+OLDEST = 80        # the first architecture it compiles for
 
 
 def attention(qkv, heads, impl="auto"):
@@ -26,7 +28,7 @@ def attention(qkv, heads, impl="auto"):
     """
     if len(qkv.shape) != 3 or qkv.shape[1] % (3 * heads):
         raise ValueError(f"attention: expected qkv (B, heads * 3 * D, L) with {heads} heads, got {tuple(qkv.shape)}")
-    if choose(impl, cuda=qkv.shape[1] // (3 * heads) in WIDTHS):
+    if choose(impl, cuda=qkv.shape[1] // (3 * heads) in WIDTHS and oldest_gpu() >= OLDEST):
         return to(Attention(heads)(to(qkv, kernel_dtype(qkv))), qkv.dtype)
     return attention_reference(qkv, heads)
 

@@ -1,8 +1,9 @@
 // Convolution by cuDNN: numbers of 32 or 16 bits, sums in float32, channels first or last.
 //
 // What a call needs (descriptors, the fastest algorithm as found by trying all, the size of its workspace) is made once for a
-// shape, number type, layout and direction, and kept. Algorithms that add in a fixed order go before others, so that training
-// repeats itself. Host code: there is no kernel of ours in it. Compiled against cuDNN 9 and played on tests/stand_in/cudnn.h,
+// shape, number type, layout and direction, and kept. Algorithms that add in a fixed order go before others, so that these
+// convolutions repeat themselves; those of float32 are Jittor's own call of cuDNN, which takes the fastest, whatever its order.
+// Host code: there is no kernel of ours in it. Compiled against cuDNN 9 and played on tests/stand_in/cudnn.h,
 // not yet run on a GPU.
 #pragma once
 #include <cuda_bf16.h>

@@ -137,6 +137,16 @@ def test_on_a_gpu_other_heads_go_to_the_reference_unless_the_kernel_is_asked_for
     assert not recorder.sources
 
 
+@on_cpu
+def test_a_gpu_older_than_8_0_goes_to_the_reference_whose_tensor_cores_lack_the_kernels_shape(rng, monkeypatch):
+    recorder = on_played_gpu(monkeypatch, arch=75)
+    qkv, _ = draw(rng, 1, 1, 32, 16)
+    np.testing.assert_allclose(attention(jt.array(qkv), 1).numpy(), oracle(qkv, 1), atol=1e-5)
+    with pytest.raises(ValueError, match="no CUDA version"):
+        attention(jt.array(qkv), 1, "kernel")
+    assert not recorder.sources
+
+
 @pytest.mark.parametrize("shape, heads", [((2, 30, 4, 4), 2), ((2, 30), 2), ((2, 30, 4), 4)])
 def test_wrong_shapes_are_errors(shape, heads):
     with pytest.raises(ValueError, match=f"with {heads} heads, got"):
