@@ -126,8 +126,8 @@ def import_jittor(choice):
 
 
 def limit_convolutions(cudnn):
-    """Jittor's own calls of cuDNN: the fastest algorithm is kept for 100 shapes and guessed anew at every call of others, and
-    one may ask for a quarter of the GPU's memory, which then stays with Jittor. Every shape is kept, and a fiftieth is asked."""
+    """Bounds for Jittor's own calls of cuDNN. By itself it keeps the fastest algorithm of 100 shapes and guesses anew at every
+    call of another, and an algorithm may ask for a quarter of the GPU's memory, which then stays with Jittor."""
     cudnn.set_algorithm_cache_size(10000)
     cudnn.set_max_workspace_ratio(0.02)
 

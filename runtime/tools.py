@@ -1,7 +1,7 @@
 """What Jittor needs on a machine before it can be imported: a compiler, Python's headers, the right packages."""
 import os
-import shutil
 import shlex
+import shutil
 import sys
 import sysconfig
 from importlib import metadata

@@ -44,7 +44,8 @@ class Recorder:
     """
 
     def __init__(self, backwards=False, plays=True, arch=90):
-        self.flags, self.backwards, self.plays, self.sources = SimpleNamespace(use_cuda=1, cuda_archs=[arch]), backwards, plays, {}
+        self.flags = SimpleNamespace(use_cuda=1, cuda_archs=[arch])
+        self.backwards, self.plays, self.sources = backwards, plays, {}
 
     def code(self, shapes, dtypes, inputs=None, cpu_header="", cpu_src="", cuda_header="", cuda_src="", data=None):
         """jt.code with several outputs, new ones or, given as (inputs, outputs), some of the inputs changed in place."""

@@ -19,7 +19,7 @@ def gpu():
 
 
 def oldest_gpu():
-    """The architecture that operators are compiled for, that of the oldest GPU: 90 for compute capability 9.0. 0 without one."""
+    """The architecture that operators are compiled for, the oldest GPU's: 90 for compute capability 9.0; 0 without one."""
     return min(jt.flags.cuda_archs, default=0) if gpu() else 0
 
 
@@ -30,7 +30,7 @@ def choose(impl, cuda=False, gradient=True):
         raise ValueError(f"impl is {impl!r}, expected auto, kernel or reference")
     runs = cuda or not gpu()
     if impl == "kernel" and not runs:
-        raise ValueError("impl is 'kernel', but it has no CUDA version for these sizes and this GPU; expected auto or reference")
+        raise ValueError("impl is 'kernel', but there is no CUDA version for these sizes and GPU; expected auto or reference")
     if impl == "auto" and (not gradient and not jt.flags.no_grad or PLAIN):
         return False
     return impl != "reference" and runs
