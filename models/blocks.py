@@ -6,14 +6,6 @@ from models.spade import SPADE
 from runtime.backend import nn
 
 
-def scale_and_shift(both, batch):
-    """What a block's linear layer makes of the timestep, (1 or B, 2C) -> scale and shift, each (B, C)."""
-    if both.shape[0] != batch:
-        both = both.expand(batch, both.shape[1])
-    channels = both.shape[1] // 2
-    return both[:, :channels], both[:, channels:]
-
-
 class ResBlock(nn.Module):
     """Residual block of the encoder, which never sees the mask. resample: same, down or up."""
 
@@ -28,8 +20,7 @@ class ResBlock(nn.Module):
     def execute(self, x, emb):
         """x (B, Cin, H, W), emb (1 or B, D) of the timestep, after SiLU -> (B, Cout, H', W')."""
         h = self.in_layers[2](self._resample(self.in_layers[0](x)))
-        scale, shift = scale_and_shift(self.emb_layers[1](emb), x.shape[0])
-        h = self.out_layers[0](h, scale, shift)
+        h = self.out_layers[0](h, self.emb_layers[1](emb))
         return add(self.skip_connection(self._resample(x)), self.out_layers[3](h))
 
 
@@ -54,8 +45,7 @@ class SDMResBlock(nn.Module):
     def execute(self, x, emb, segmentation):
         """x (B, Cin, H, W), emb as in ResBlock, segmentation: SegmentationMaps -> (B, Cout, H', W')."""
         h = self.in_layers[1](self._resample(self.in_norm(x, segmentation)))
-        scale, shift = scale_and_shift(self.emb_layers[1](emb), x.shape[0])
-        h = self.out_norm(h, segmentation, scale, shift)
+        h = self.out_norm(h, segmentation, self.emb_layers[1](emb))
         return add(self.skip_connection(self._resample(x)), self.out_layers[2](h))
 
 

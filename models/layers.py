@@ -61,9 +61,9 @@ class GroupNorm(nn.Module):
         self.weight = jt.ones((channels,))
         self.bias = jt.zeros((channels,))
 
-    def execute(self, x, scale=None, shift=None, act=True):
-        """x (B, C, H, W), scale and shift (B, C) -> act(norm(x) * (1 + scale) + shift), like x."""
-        return norm_modulate(x, self.weight, self.bias, self._groups, self._eps, scale, shift, act)
+    def execute(self, x, timestep=None, act=True):
+        """x (B, C, H, W), timestep (1 or B, 2C): scale, shift -> act(norm(x) * (1 + scale) + shift), like x."""
+        return norm_modulate(x, self.weight, self.bias, self._groups, self._eps, timestep, act)
 
 
 class NumberedModules(nn.Module):
