@@ -55,10 +55,17 @@ def test_values_and_gradient_follow_the_definition(rng, heads, width, impl, leng
     np.testing.assert_allclose(gradient.reshape(-1)[positions], expected, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("block, keys", [(7, 16), (16, 8), (7, 6)])
 @on_cpu
-def test_the_reference_is_the_same_in_blocks_of_queries(rng):
-    qkv, _ = draw(rng, 2, 3, 5, 16)
-    np.testing.assert_allclose(attention_reference(jt.array(qkv), 3, block=7).numpy(), oracle(qkv, 3), atol=1e-5)
+def test_the_reference_is_the_same_in_blocks_of_queries_and_of_keys(rng, block, keys):
+    qkv, weight = draw(rng, 2, 3, 5, 16)
+    qkv.reshape(2, 3, 3, 5, 16)[:, :, :2, :, :9] *= 6        # one block of keys has far larger scores
+    given = jt.array(qkv)
+    found = attention_reference(given, 3, block, keys)
+    np.testing.assert_allclose(found.numpy(), oracle(qkv, 3), atol=1e-5)
+    gradient, = jt.grad((found * jt.array(weight)).sum(), [given])
+    whole, = jt.grad((attention_reference(given, 3) * jt.array(weight)).sum(), [given])
+    np.testing.assert_allclose(gradient.numpy(), whole.numpy(), atol=2e-5 * np.abs(whole.numpy()).max())
 
 
 @on_cpu

@@ -59,8 +59,10 @@ def adamw(_):
 
 
 def convolve(dtype):
-    function = CudnnConv({"stride": 1, "padding": 1, "last": 0})
-    function.grad(function.execute(zeros(1, 2, 4, 4, dtype=dtype), zeros(3, 2, 3, 3, dtype=dtype)))
+    for epilogue in ("kernel", "cudnn"):
+        for more in ([], [zeros(3, dtype=dtype)], [zeros(3, dtype=dtype), zeros(1, 3, 4, 4, dtype=dtype)]):
+            function = CudnnConv({"stride": 1, "padding": 1, "last": 0}, epilogue)
+            function.grad(function.execute(zeros(1, 2, 4, 4, dtype=dtype), zeros(3, 2, 3, 3, dtype=dtype), *more))
 
 
 CASES = {f"{run.__name__}-{dtype}": (run, dtype) for run in (norm, attend, branches, convolve) for dtype in TYPES}
