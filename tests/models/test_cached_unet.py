@@ -94,7 +94,7 @@ def test_what_every_block_makes_of_the_timestep_is_one_product(inputs, monkeypat
             np.testing.assert_allclose(prepared.projections.slices[id(layer)](every).numpy(), layer(emb).numpy(), atol=1e-6)
         linear = Linear.execute
         monkeypatch.setattr(Linear, "execute", lambda self, x: called.append(self) or linear(self, x))
-        prepared.guided(z, 640, labels, 2.0).sync()
+        guided(prepared, 2.0)(z, 640, labels).sync()
     assert len(called) == 2                                  # the embedding's own
 
 
