@@ -86,11 +86,12 @@ def test_a_linear_layer_is_a_matrix_product(rng):
 def test_group_norm_normalises_32_groups_then_weighs_shifts_and_activates(rng, eps):
     norm, weight, bias = drawn_layer(GroupNorm(64, eps))
     x = rng.standard_normal((2, 64, 3, 5), dtype=np.float32)
-    scale, shift = rng.standard_normal((2, 2, 64), dtype=np.float32)
+    timestep = rng.standard_normal((2, 128), dtype=np.float32)
+    scale, shift = timestep[:, :64], timestep[:, 64:]
     plain = normalise(x, GROUPS, eps) * weight[:, None, None] + bias[:, None, None]
     moved = plain * (1 + scale[..., None, None]) + shift[..., None, None]
     np.testing.assert_allclose(norm(jt.array(x), act=False).numpy(), plain, atol=1e-5)
-    np.testing.assert_allclose(norm(jt.array(x), jt.array(scale), jt.array(shift)).numpy(), silu(moved), atol=2e-5)
+    np.testing.assert_allclose(norm(jt.array(x), jt.array(timestep)).numpy(), silu(moved), atol=2e-5)
 
 
 def test_numbered_modules_keep_their_numbers_and_their_order():
