@@ -120,7 +120,16 @@ def import_jittor(choice):
     if choice.device == "cuda" and not jt.has_cuda:
         raise RunError(f"Jittor started without its GPU ({choice.reason}); IIDM_DEVICE=cpu runs on the CPU")
     jt.flags.use_cuda = int(choice.device == "cuda")
+    if choice.device == "cuda":
+        limit_convolutions(jt.cudnn)
     return jt, time.time() - begun if begun else 0
+
+
+def limit_convolutions(cudnn):
+    """Bounds for Jittor's own calls of cuDNN. By itself it keeps the fastest algorithm of 100 shapes and guesses anew at every
+    call of another, and an algorithm may ask for a quarter of the GPU's memory, which then stays with Jittor."""
+    cudnn.set_algorithm_cache_size(10000)
+    cudnn.set_max_workspace_ratio(0.02)
 
 
 hook_before = sys.excepthook

@@ -1,10 +1,14 @@
 """What Jittor needs on a machine before it can be imported: a compiler, Python's headers, the right packages."""
 import os
+import shlex
 import shutil
 import sys
+import sysconfig
 from importlib import metadata
 
+from runtime.cuda.patch import cache_folder
 from runtime.errors import UserError
+from runtime.files import replacing
 
 INSTALL = "pip install -r requirements.txt"
 GXX = "apt-get install g++"
@@ -27,9 +31,31 @@ def jittor_finds_config(environ):
 
 
 def python_config(environ):
-    """Where it is at all: a venv has none, but the Python it was made from (pyenv, uv) may, unknown to Jittor."""
+    """Where it is at all: a venv has none, but the Python it was made from (pyenv, uv) may, unknown to Jittor. Where there
+    are only the headers, one that answers for them is made in the user's cache."""
     base = os.path.join(sys.base_prefix, "bin", CONFIG)
-    return jittor_finds_config(environ) or (base if os.path.isfile(base) else "")
+    return jittor_finds_config(environ) or (base if os.path.isfile(base) else made_config(environ))
+
+
+def made_config(environ):
+    """A python3.x-config that answers what Jittor asks; "" where there is no Python.h either."""
+    include = sysconfig.get_path("include")
+    if not os.path.isfile(os.path.join(include, "Python.h")):
+        return ""
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    folders = dict.fromkeys(sysconfig.get_path(name) for name in ("include", "platinclude"))
+    text = ("#!/bin/sh\n"
+            f'case "$1" in\n--includes) echo {shlex.quote(" ".join(f"-I{folder}" for folder in folders))} ;;\n'
+            f'--extension-suffix) echo {shlex.quote(suffix)} ;;\n'
+            '*) echo "$0: answers --includes and --extension-suffix, got $1" >&2; exit 1 ;;\nesac\n')
+    folder = cache_folder(environ) / f"{sys.implementation.cache_tag}-{include.strip(os.sep).replace(os.sep, '-')}"
+    script = folder / CONFIG
+    if not script.is_file() or script.read_text() != text:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(script) as temporary:
+            temporary.write_text(text)
+            temporary.chmod(0o755)
+    return str(script)
 
 
 def package(name):

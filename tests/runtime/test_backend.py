@@ -1,6 +1,10 @@
 import json
 import os
+import subprocess
 import sys
+import sysconfig
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,9 +159,24 @@ def test_tools_say_what_is_missing_and_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(tools, "CONFIG", "python3.99-config")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(tools.sysconfig, "get_path", lambda name: str(tmp_path))              # no Python.h there
     found = tools.problems({"cc_path": "absent-g++"})
     assert [mend for _, mend in found] == [tools.INSTALL, tools.INSTALL, tools.GXX, tools.HEADERS]
     assert "numpy is 2.1.0, expected below 2" in found[0][0] and "jittor is not installed" in found[1][0]
+
+
+def test_headers_without_their_config_script_are_enough(monkeypatch, tmp_path):
+    from runtime import tools
+    monkeypatch.setattr(tools, "CONFIG", "python3.99-config")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(tools, "jittor_finds_config", lambda environ: "")
+    script = tools.python_config({"XDG_CACHE_HOME": str(tmp_path)})
+    assert script.startswith(str(tmp_path)) and script == tools.python_config({"XDG_CACHE_HOME": str(tmp_path)})
+    found = [subprocess.run([script, question], capture_output=True, text=True) for question in
+             ("--includes", "--extension-suffix", "--ldflags")]
+    assert all((Path(folder[2:]) / "Python.h").is_file() for folder in found[0].stdout.split()) and found[0].stdout
+    assert found[1].stdout.strip() == sysconfig.get_config_var("EXT_SUFFIX")
+    assert found[2].returncode == 1 and "--ldflags" in found[2].stderr
 
 
 def test_a_built_core_is_recognised(tmp_path):
@@ -168,3 +187,13 @@ def test_a_built_core_is_recognised(tmp_path):
     os.makedirs(tmp_path / "cu12.2_sm_90")
     (tmp_path / "cu12.2_sm_90" / "jittor_core.so").touch()
     assert core_is_built(str(tmp_path), "cuda")
+
+
+def test_on_a_gpu_every_convolutions_algorithm_is_kept_and_its_workspace_is_bounded(monkeypatch):
+    from runtime import backend
+    asked = {}
+    cudnn = SimpleNamespace(set_algorithm_cache_size=lambda size: asked.update(size=size),
+                            set_max_workspace_ratio=lambda ratio: asked.update(ratio=ratio))
+    monkeypatch.setitem(sys.modules, "jittor", SimpleNamespace(has_cuda=True, flags=SimpleNamespace(), cudnn=cudnn))
+    jt, _ = backend.import_jittor(Choice("cuda", "a test"))
+    assert jt.flags.use_cuda == 1 and asked == {"size": 10000, "ratio": 0.02}
