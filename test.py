@@ -65,17 +65,19 @@ def main(argv):
     given = overrides(args, size)
     from data.landscape import check_test, find_test
     cases = find_test(args.input_path, args.img_path)[:args.limit]
-
     from sampling.best_of import selection
     from sampling.contact_sheet import write_contact_sheet
     from sampling.networks import find_checkpoint
-    from sampling.submission import Submission, input_hash, manifest_settings
+    from sampling.submission import Submission, claim, input_hash, manifest_settings, not_an_input
+    not_an_input(args.output_path, {part.parent for case in cases for part in (case.mask, case.reference) if part})
     checkpoint = find_checkpoint(args.checkpoint)
     Painter, load_networks, settings = way_of(checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
     height, width = config.data.height, config.data.width
     check_test(cases, config.data)
+    if rank == 0:
+        claim(args.output_path)                                                # before the long work, not after it
     networks = load_networks(config, checkpoint, weights)
 
     selected = selection(args.candidates, args.select, args.segmenter)

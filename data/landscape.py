@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from configs.classes import CLASSES  # noqa: F401
 from data.images import image_problem, mask_problem, read_image, read_labels  # noqa: F401
+from runtime.documents import read_json
 from runtime.errors import UserError
 
 PHOTOS = (".jpg", ".jpeg", ".png")
@@ -231,9 +232,9 @@ def _read_table(path):
 
     doubled = []
     try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: found no JSON ({error}), expected {EXAMPLE}") from None
+        table = read_json(path, object_pairs_hook=once)
+    except UserError as error:
+        raise UserError(f"{error.problems[0]}, expected {EXAMPLE}") from None
     if not isinstance(table, dict):
         raise UserError(f"{path}: found a JSON {type(table).__name__}, expected {EXAMPLE}")
     problems = [f"{path}: found two entries {key!r}, expected one" for key in doubled]

@@ -9,10 +9,10 @@ from typing import Optional
 import cv2
 import numpy as np
 import PIL
-from PIL import Image
 
 from configs.schema import DataConfig
 from data.batches import prefetch
+from data.images import open_image
 from data.landscape import check_images, check_test, find_images, images_folder, read_image, read_labels
 from evaluation.metrics.aesthetic import aesthetic_score, mean_and_spread
 from evaluation.metrics.fid import Statistics, fid
@@ -128,9 +128,9 @@ def image_size(cases, given=""):
     sizes = set()
     for case in cases:
         try:
-            with Image.open(case.mask) as picture:
+            with open_image(case.mask) as picture:
                 sizes.add(picture.size)
-        except OSError:
+        except UserError:
             continue                                     # check_all names it
     if len(sizes) > 1:
         known = " and ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
@@ -166,7 +166,7 @@ def check_all(rows, cases, size, references, training=()):
         problems += unreadable
         for path in found[name].values():
             if not any(line.startswith(f"{path}:") for line in unreadable):
-                with Image.open(path) as picture:
+                with open_image(path) as picture:
                     if picture.size != (size[1], size[0]):
                         problems.append(f"{path}: found {picture.width}x{picture.height} pixels, "
                                         f"expected {size[1]}x{size[0]}")

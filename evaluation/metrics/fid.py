@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 
+from runtime.documents import parse_json
 from runtime.errors import UserError
 from runtime.files import replacing
 
@@ -84,7 +85,7 @@ class Statistics:
             raise UserError(f"{path}: found mu {statistics.mean.shape} and sigma {sigma.shape}, "
                             "expected (D,) and a symmetric (D, D)")
         try:
-            statistics.made_with = dict(json.loads(str(values.get("made_with", "{}"))))
+            statistics.made_with = dict(parse_json(str(values.get("made_with", "{}"))))
             statistics.count = int(values["n"]) if "n" in values else None
         except (ValueError, TypeError):
             raise UserError(f"{path}: found an unreadable n or made_with, expected a number and a JSON object") from None

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from configs.legacy import translate
 from models.layers import parameters_of
 from runtime.backend import jt
+from runtime.documents import parse_json
 from runtime.errors import RunError, UserError
 from runtime.files import replacing
 
@@ -84,7 +85,7 @@ def read_header(path, kind=None):
         raise UserError(f"{path}: its metadata has format {values.get('format')!r}, expected {FORMAT!r}")
     plain = {"kind", "weights"}
     try:
-        header = Header(**{key: values[key] if key in plain else json.loads(values[key])
+        header = Header(**{key: values[key] if key in plain else parse_json(values[key])
                            for key in Header.__dataclass_fields__})
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its metadata is not whole ({error!r})") from None
