@@ -9,14 +9,14 @@ from configs.schema import section_from
 from data.landscape import CLASSES
 from evaluation.metrics.classes import class_map, source_of, to_challenge
 from evaluation.metrics.resize import inception_input
-from models.weights.checkpoint import read_header
 from evaluation.networks.deeplab import build_deeplab
-from models.weights.formats import open_weight_file
-from models.weights.hdf5 import read_hdf5
 from evaluation.networks.inception import build_inception
 from evaluation.networks.nima import build_nima
 from evaluation.networks.segformer import build_segformer
 from evaluation.networks.segmenter import load_segmenter
+from models.weights.checkpoint import read_header
+from models.weights.formats import open_weight_file
+from models.weights.hdf5 import read_hdf5
 from models.weights.loading import is_ours
 from runtime.backend import jt
 from runtime.errors import UserError

@@ -49,7 +49,8 @@ def test_only_ordinary_files_of_a_sensible_size_are_read(read, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with open(tmp_path / "large", "wb") as stream:
         stream.truncate(100 << 20)
-    for name, words in (("pipe", "no ordinary file"), ("large", "expected at most"), (".", "a folder"), ("none", "No such file")):
+    for name, words in (("pipe", "no ordinary file"), ("large", "expected at most"), (".", "a folder"),
+                        ("none", "No such file")):
         with pytest.raises(UserError, match=words):
             read(tmp_path / name)
     (tmp_path / "latin").write_bytes(b"a: \xe9")
