@@ -29,6 +29,7 @@ def parse(argv):
                         choices=["autoencoder", "unet", "segmenter", "gan", "statistics", "all"],
                         help="what to train (default: all: the U-Net, before it the autoencoder if its file is missing)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")
+    parser.add_argument("--data_changed", action="store_true", help="with --resume: although the training pairs are other ones")
     return parser.parse_args(argv)
 
 
@@ -42,6 +43,7 @@ def main(argv):
     if not opens_autoencoder:
         check_config(config, args.config)                    # else when the autoencoder's file has told its architecture
     pairs = checked_pairs(args.input_path, config.data)
+    claim(config, args, pairs, makes_autoencoder=not opens_autoencoder and args.stage in ("autoencoder", "all"))
 
     from models.weights.loading import load_autoencoder
     from runtime.backend import DEVICE
@@ -87,6 +89,22 @@ def train_row(config, args):
         train_gan(config, pairs, args.resume)
     else:
         raise UserError(f"--stage {args.stage} with {args.config}, expected gan or statistics: its train.network is gan")
+
+
+def claim(config, args, pairs, makes_autoencoder):
+    """Makes the run's folder this process's, before hours of work. UserError where another process trains there, a place of
+    output cannot be written to, or a run goes on with other pairs than it began with."""
+    from pathlib import Path
+
+    from runtime.files import check_writable
+    from runtime.lock import hold
+    from training.same_data import check_data
+    places = [config.train.run, Path(config.data.cache).parent]
+    check_writable(*places, *([Path(config.autoencoder.path).parent] if makes_autoencoder else []))
+    hold(config.train.run, "training")
+    stages = [args.stage] if args.stage != "all" else ["autoencoder"] * makes_autoencoder + ["unet"]
+    for stage in stages:
+        check_data(config.train.run, stage, pairs, args.data_changed)
 
 
 def checked_pairs(folder, config_data):

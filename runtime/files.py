@@ -79,6 +79,13 @@ def check_writable(*folders):
         raise UserError(problems)
 
 
+def not_an_input(output, inputs):
+    """UserError where the file to write is one of those that are read: what was there would be lost."""
+    for path in inputs:
+        if os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
+            raise UserError(f"{output}: is the file that is read ({path}), expected another name")
+
+
 def flush(path):
     """Waits until a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
