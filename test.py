@@ -49,9 +49,10 @@ def parse(argv):
 
 def overrides(args, processes):
     """--set and the options that stand for one. UserError for options that cannot be."""
-    for name in ("rounds", "limit", "candidates"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UserError(f"--{name} is {getattr(args, name)}, expected at least 1")
+    for name, most in (("rounds", 100), ("limit", 10 ** 9), ("candidates", 1000)):
+        value = getattr(args, name)
+        if value is not None and not 1 <= value <= most:
+            raise UserError(f"--{name} is {value}, expected at least 1" + (f" and at most {most}" if value > 0 else ""))
     if args.overwrite and processes > 1:
         raise UserError(f"--overwrite with {processes} processes: one could remove what another painted; "
                         "remove the folder first")

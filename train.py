@@ -99,8 +99,10 @@ def claim(config, args, pairs, makes_autoencoder):
     from runtime.files import check_writable
     from runtime.lock import hold
     from training.same_data import check_data
-    places = [config.train.run, Path(config.data.cache).parent]
-    check_writable(*places, *([Path(config.autoencoder.path).parent] if makes_autoencoder else []))
+    places = [config.train.run]
+    places += [Path(config.data.cache).parent] if args.stage in ("unet", "all") else []
+    places += [Path(config.autoencoder.path).parent] if makes_autoencoder else []
+    check_writable(*places)
     hold(config.train.run, "training")
     stages = [args.stage] if args.stage != "all" else ["autoencoder"] * makes_autoencoder + ["unet"]
     for stage in stages:

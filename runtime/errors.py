@@ -4,6 +4,7 @@ Everything a script prints about a failure goes through here, so that no file na
 disk is a line and not a traceback, and a second Ctrl-C ends a program that is still tidying up.
 """
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -66,10 +67,19 @@ def run_script(main, argv=None):
     """
     any_terminal()
     try:
+        working_directory()
         main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except EXPECTED as error:
         sys.exit(say(error))
+
+
+def working_directory():
+    """UserError where the working directory was removed: nothing relative to it can be found or written."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(f"the working directory is gone ({error.strerror}); cd to one that is there") from None
 
 
 def any_terminal():
@@ -92,6 +102,8 @@ def say(error):
     if isinstance(error, BrokenPipeError) and error.filename is None:
         nowhere("stdout")
         return 141
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return put([f"error: {printable(os_line(error))}, expected a shorter one"], 2)
     if isinstance(error, OSError):
         return put([f"failed: {printable(os_line(error))}; what was saved before is intact"], 1)
     if isinstance(error, MemoryError):
