@@ -174,7 +174,7 @@ def claim(folder):
 def not_an_input(output, folders):
     """UserError where the folder to write to is one that is read from."""
     for folder in folders:
-        if Path(output).resolve() == Path(folder).resolve():
+        if os.path.realpath(output) == os.path.realpath(folder):
             raise UserError(f"--output_path {output}: is a folder that is read from, expected another one")
 
 

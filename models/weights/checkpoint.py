@@ -20,6 +20,7 @@ from runtime.documents import parse_json
 from runtime.errors import RunError, UserError
 from runtime.files import replacing
 
+KINDS = ("unet", "autoencoder", "segmenter")
 RAW = "raw."
 FORMAT = "iidm-1"
 DTYPES = {"float32": "F32", "float16": "F16", "float64": "F64"}
@@ -102,7 +103,7 @@ def untrue(header):
     """A line for each part of a Header that is of another type than this project writes; the config is checked when it is
     used (configs/schema.py)."""
     number = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
-    rules = {"kind": (isinstance(header.kind, str), "a text"),
+    rules = {"kind": (header.kind in KINDS, " or ".join(KINDS)),
              "config": (isinstance(header.config, dict), "an object"),
              "step": (isinstance(header.step, int) and not isinstance(header.step, bool) and 0 <= header.step < 1 << 53,
                       "a whole number from 0 on"),
