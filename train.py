@@ -43,12 +43,12 @@ def main(argv):
     if not opens_autoencoder:
         check_config(config, args.config)                    # else when the autoencoder's file has told its architecture
     pairs = checked_pairs(args.input_path, config.data)
-    claim(config, args, pairs, makes_autoencoder=not opens_autoencoder and args.stage in ("autoencoder", "all"))
 
     from models.weights.loading import load_autoencoder
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
     from training.autoencoder import train_autoencoder
+    from training.claim import claim
     from training.segmenter import train_segmenter
     from training.unet import train_unet
     from training.upsampler import train_upsampler
@@ -56,6 +56,8 @@ def main(argv):
     if args.stage == "unet" and path is None:
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
                         "makes them")
+    ahead = [args.stage] if args.stage != "all" else ["unet"] if opens_autoencoder else ["autoencoder", "unet"]
+    claim(config, ahead, pairs, args.data_changed)
     notes = [f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}"]
     if opens_autoencoder:
         config.autoencoder.path = str(path)
@@ -79,34 +81,22 @@ def train_row(config, args):
     from baselines.trainer import train_gan
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
+    from training.claim import claim
     from training.run import ranked
     one_process()
+    if args.stage in ("gan", "all"):
+        claim(config, ["gan"], pairs, args.data_changed)
     print(f"{config_yaml(config)}\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
     if args.stage == "statistics":
-        checkpoint = config.train.gan.init_from or ranked(config.train.run, "gan")[0][0]
+        found = config.train.gan.init_from or ranked(config.train.run, "gan")
+        if not found:
+            raise UserError(f"{config.train.run}: found no checkpoint of a gan, expected one; --stage gan makes it")
+        checkpoint = found if isinstance(found, str) else found[0][0]
         print(f"{recompute(config, pairs, checkpoint)}: statistics of {len(pairs)} pairs")
     elif args.stage in ("gan", "all"):
         train_gan(config, pairs, args.resume)
     else:
         raise UserError(f"--stage {args.stage} with {args.config}, expected gan or statistics: its train.network is gan")
-
-
-def claim(config, args, pairs, makes_autoencoder):
-    """Makes the run's folder this process's, before hours of work. UserError where another process trains there, a place of
-    output cannot be written to, or a run goes on with other pairs than it began with."""
-    from pathlib import Path
-
-    from runtime.files import check_writable
-    from runtime.lock import hold
-    from training.same_data import check_data
-    places = [config.train.run]
-    places += [Path(config.data.cache).parent] if args.stage in ("unet", "all") else []
-    places += [Path(config.autoencoder.path).parent] if makes_autoencoder else []
-    check_writable(*places)
-    hold(config.train.run, "training")
-    stages = [args.stage] if args.stage != "all" else ["autoencoder"] * makes_autoencoder + ["unet"]
-    for stage in stages:
-        check_data(config.train.run, stage, pairs, args.data_changed)
 
 
 def checked_pairs(folder, config_data):

@@ -117,8 +117,8 @@ def find_rows(given):
         files = [file_name("", other).lower() for other, _ in rows] + [file_name("", "training").lower()]
         if name and name not in [other for other, _ in rows] and (
                 not name.isprintable() or len(name.encode(errors="replace")) > 100 or file_name("", name).lower() in files):
-            problems.append(f"--gen {text}: found the name {name!r}, expected one of at most 100 bytes that gives files another "
-                            "name than `training` and the other folders do; --gen NAME=DIR gives one")
+            problems.append(f"--gen {text}: found the name {name!r}, expected one of at most 100 bytes that gives files "
+                            "another name than `training` and the other folders do; --gen NAME=DIR gives one")
         if not name or name in [other for other, _ in rows]:
             problems.append(f"--gen {text}: found the name {name!r} {'twice' if name else 'empty'}, expected another; "
                             "--gen NAME=DIR gives one")

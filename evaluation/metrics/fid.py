@@ -11,7 +11,6 @@ from runtime.documents import parse_json
 from runtime.errors import UserError
 from runtime.files import replacing
 
-
 LARGEST = 1 << 30                             # bytes of an unpacked file; 2,048 features take 34 million
 
 
