@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-table demo-weights studio test lint clean
+.PHONY: help demo demo-table demo-weights studio test torture lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo 'make demo-weights  train the small networks that the demo starts from'
 	@echo 'make studio        paint a mask in the browser and watch it become a landscape; PORT=8000'
 	@echo 'make test          the tests'
+	@echo 'make torture       hundreds of hostile attempts: wrong data, kills, a full disk (docs/reliability.md)'
 	@echo 'make lint          ruff'
 	@echo 'make clean         remove .venv, caches and what the demo made (not runs/, results/, checkpoints/)'
 	@echo
@@ -51,6 +52,9 @@ studio: .venv/studio
 
 test: .venv/development
 	$(BIN)/python -m pytest -q tests
+
+torture: .venv/development
+	$(BIN)/python -m tests.torture
 
 lint: .venv/development
 	$(BIN)/ruff check .

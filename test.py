@@ -49,9 +49,10 @@ def parse(argv):
 
 def overrides(args, processes):
     """--set and the options that stand for one. UserError for options that cannot be."""
-    for name in ("rounds", "limit", "candidates"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UserError(f"--{name} is {getattr(args, name)}, expected at least 1")
+    for name, most in (("rounds", 100), ("limit", 10 ** 9), ("candidates", 1000)):
+        value = getattr(args, name)
+        if value is not None and not 1 <= value <= most:
+            raise UserError(f"--{name} is {value}, expected at least 1" + (f" and at most {most}" if value > 0 else ""))
     if args.overwrite and processes > 1:
         raise UserError(f"--overwrite with {processes} processes: one could remove what another painted; "
                         "remove the folder first")
@@ -65,17 +66,19 @@ def main(argv):
     given = overrides(args, size)
     from data.landscape import check_test, find_test
     cases = find_test(args.input_path, args.img_path)[:args.limit]
-
     from sampling.best_of import selection
     from sampling.contact_sheet import write_contact_sheet
     from sampling.networks import find_checkpoint
-    from sampling.submission import Submission, input_hash, manifest_settings
+    from sampling.submission import Submission, claim, input_hash, manifest_settings, not_an_input
+    not_an_input(args.output_path, {part.parent for case in cases for part in (case.mask, case.reference) if part})
     checkpoint = find_checkpoint(args.checkpoint)
     Painter, load_networks, settings = way_of(checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
     height, width = config.data.height, config.data.width
     check_test(cases, config.data)
+    if rank == 0:
+        claim(args.output_path)                                                # before the long work, not after it
     networks = load_networks(config, checkpoint, weights)
 
     selected = selection(args.candidates, args.select, args.segmenter)

@@ -29,6 +29,7 @@ def parse(argv):
                         choices=["autoencoder", "unet", "segmenter", "gan", "statistics", "all"],
                         help="what to train (default: all: the U-Net, before it the autoencoder if its file is missing)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")
+    parser.add_argument("--data_changed", action="store_true", help="with --resume: although the training pairs are other ones")
     return parser.parse_args(argv)
 
 
@@ -47,6 +48,7 @@ def main(argv):
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
     from training.autoencoder import train_autoencoder
+    from training.claim import claim
     from training.segmenter import train_segmenter
     from training.unet import train_unet
     from training.upsampler import train_upsampler
@@ -54,6 +56,8 @@ def main(argv):
     if args.stage == "unet" and path is None:
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
                         "makes them")
+    ahead = [args.stage] if args.stage != "all" else ["unet"] if opens_autoencoder else ["autoencoder", "unet"]
+    claim(config, ahead, pairs, args.data_changed)
     notes = [f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}"]
     if opens_autoencoder:
         config.autoencoder.path = str(path)
@@ -77,11 +81,17 @@ def train_row(config, args):
     from baselines.trainer import train_gan
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
+    from training.claim import claim
     from training.run import ranked
     one_process()
+    if args.stage in ("gan", "all"):
+        claim(config, ["gan"], pairs, args.data_changed)
     print(f"{config_yaml(config)}\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
     if args.stage == "statistics":
-        checkpoint = config.train.gan.init_from or ranked(config.train.run, "gan")[0][0]
+        found = config.train.gan.init_from or ranked(config.train.run, "gan")
+        if not found:
+            raise UserError(f"{config.train.run}: found no checkpoint of a gan, expected one; --stage gan makes it")
+        checkpoint = found if isinstance(found, str) else found[0][0]
         print(f"{recompute(config, pairs, checkpoint)}: statistics of {len(pairs)} pairs")
     elif args.stage in ("gan", "all"):
         train_gan(config, pairs, args.resume)

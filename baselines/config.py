@@ -2,6 +2,7 @@
 four families."""
 from dataclasses import dataclass, field
 
+from configs.ranges import ranged
 from runtime.errors import UserError
 
 FAMILIES = "gaugan", "clade", "sean", "scgan"
@@ -13,27 +14,27 @@ DOUBLINGS = {"normal": 5, "more": 6, "most": 7}   # between the start and the im
 class GeneratorConfig:
     """A generator. The names of the authors' options are in docs/baselines.md."""
     family: str = "gaugan"
-    classes: int = 29             # channels of the one-hot mask, "unknown" among them where there is one
+    classes: int = ranged(29, 1, 4096)   # channels of the one-hot mask, "unknown" among them where there is one
     edges: bool = False           # one more channel: the borders between instances
-    channels: int = 64            # f, width of the last block
+    channels: int = ranged(64, 1, 8192)   # f, width of the last block
     upsampling: str = "normal"    # normal | more | most: 5, 6 or 7 doublings
     norm: str = "batch"           # GauGAN, CLADE: batch | instance normalisation before the modulation
     vae: bool = False             # starts from a draw of the style encoder in place of the mask
-    z_dim: int = 256              # of that draw
-    start: list[int] = field(default_factory=lambda: [12, 16])   # where its images begin: (H, W) of the first layer
+    z_dim: int = ranged(256, 1, 8192)   # of that draw
+    start: list[int] = ranged(lambda: [12, 16], 1, 512, length=(2, 2))   # where its images begin: (H, W) of the first layer
     distance: bool = False        # CLADE: offsets to the centre of a pixel's region (CLADE-ICPE)
-    style_classes: int = 29       # SEAN: classes that have layers for their codes
-    routing_channels: int = 32    # SCGAN: r, width of the routing network at full size
-    first_channels: int = 32      # SCGAN: f of the first layer
-    conv_experts: int = 3         # SCGAN: convolutions that are mixed at every pixel
-    norm_experts: int = 4         # SCGAN: affine rows that are mixed at every pixel
-    temperature: float = 0.05     # SCGAN: factor of the logits
+    style_classes: int = ranged(29, 1, 4096)   # SEAN: classes that have layers for their codes
+    routing_channels: int = ranged(32, 1, 8192)   # SCGAN: r, width of the routing network at full size
+    first_channels: int = ranged(32, 1, 8192)   # SCGAN: f of the first layer
+    conv_experts: int = ranged(3, 1, 64)   # SCGAN: convolutions that are mixed at every pixel
+    norm_experts: int = ranged(4, 1, 64)   # SCGAN: affine rows that are mixed at every pixel
+    temperature: float = ranged(0.05, 1.0e-6, 1.0e6)   # SCGAN: factor of the logits
     weighting: str = "softmax"    # SCGAN: softmax | sigmoid | hardtanh | identity, of the logits
     spectral_routing: bool = True     # SCGAN: spectral norm in the routing network
-    position: int = 0             # SCGAN: levels of the mask's pyramid that are weighted by position
-    gaussian_size: int = 7        # SCGAN: width of that Gaussian in pixels
-    gaussian_sigma: float = 1.5   # SCGAN: its standard deviation
-    gaussian_steps: int = 1       # SCGAN: times that it is applied
+    position: int = ranged(0, 0, 16)   # SCGAN: levels of the mask's pyramid that are weighted by position
+    gaussian_size: int = ranged(7, 1, 255)   # SCGAN: width of that Gaussian in pixels
+    gaussian_sigma: float = ranged(1.5, 1.0e-3, 1.0e3)   # SCGAN: its standard deviation
+    gaussian_steps: int = ranged(1, 1, 1000)   # SCGAN: times that it is applied
     gaussian_relative: bool = False   # SCGAN: divided by the step before
 
     @property
@@ -66,24 +67,21 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """A discriminator."""
     kind: str = "multiscale"      # multiscale | fpse
-    channels: int = 64            # d, width of the first layer
-    mask_channels: int = 29       # L
-    scales: int = 2               # multiscale: networks, each on half the size of the one before
-    layers: int = 4               # multiscale: convolutions before the last
-    last_stride: int = 1          # multiscale: stride of the last but one; 2 in SEAN
+    channels: int = ranged(64, 1, 8192)   # d, width of the first layer
+    mask_channels: int = ranged(29, 1, 4097)   # L
+    scales: int = ranged(2, 1, 16)   # multiscale: networks, each on half the size of the one before
+    layers: int = ranged(4, 2, 16)   # multiscale: convolutions before the last
+    last_stride: int = ranged(1, 1, 2)   # multiscale: stride of the last but one; 2 in SEAN
 
     def check(self):
         among("gan.discriminator.kind", self.kind, ("multiscale", "fpse"))
-        if self.scales < 1 or self.layers < 2:
-            raise UserError(f"gan.discriminator: scales is {self.scales} and layers {self.layers}, "
-                            "expected at least 1 and 2")
 
 
 @dataclass
 class EncoderConfig:
     """The style encoder of a `vae` network."""
-    channels: int = 64            # e, width of the first layer
-    z_dim: int = 256
+    channels: int = ranged(64, 1, 8192)   # e, width of the first layer
+    z_dim: int = ranged(256, 1, 8192)
 
 
 @dataclass
@@ -94,20 +92,18 @@ class GanConfig:
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     spectral_init: str = "xavier"     # under spectral norm: xavier, as meant | default, as trained on GPUs
     flipped_distance: bool = False    # CLADE, as published: mirrored images get the distance map upside down
-    lambda_features: float = 10.0     # weight of feature matching
-    lambda_vgg: float = 10.0          # weight of VGG19's features
+    lambda_features: float = ranged(10.0, 0, 1.0e6)   # weight of feature matching
+    lambda_vgg: float = ranged(10.0, 0, 1.0e6)   # weight of VGG19's features
     vgg: str = ""                     # weights of VGG19, torchvision's; empty = without
-    lambda_kl: float = 0.05           # weight of the encoder's divergence
-    lambda_side: float = 2.0          # SCGAN: weight of the side image
+    lambda_kl: float = ranged(0.05, 0, 1.0e6)   # weight of the encoder's divergence
+    lambda_side: float = ranged(2.0, 0, 1.0e6)   # SCGAN: weight of the side image
     style: str = "mean"               # of a reference, at test: the encoder's mean | draw, as the authors do
-    beta2: float = 0.9                # of Adam; beta1 is 0
-    decay_from: float = 1.0           # share of the steps after which the rate falls to 0 in a line
+    beta2: float = ranged(0.9, 0, 0.99999999)   # of Adam; beta1 is 0
+    decay_from: float = ranged(1.0, 0, 1)   # share of the steps after which the rate falls to 0 in a line
 
     def check(self):
         among("gan.spectral_init", self.spectral_init, ("xavier", "default"))
         among("gan.style", self.style, ("mean", "draw"))
-        if not 0 <= self.decay_from <= 1:
-            raise UserError(f"gan.decay_from is {self.decay_from}, expected 0 to 1")
 
 
 def among(name, value, choices):

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.images import read_image, read_labels
+from runtime.documents import read_json
 from runtime.errors import RunError, UserError
 from runtime.files import flush, sha256, write_json
 
@@ -125,7 +126,7 @@ def _open(directory, wanted):
     if not directory.is_dir() or not any(directory.iterdir()):
         return None, None
     try:
-        meta = json.loads((directory / META).read_text(encoding="utf-8"))
+        meta = read_json(directory / META)
         if wanted is not None and meta["fingerprint"] != wanted["fingerprint"]:
             names = {"files": "images or labels", "weights": "autoencoder weights"}
             other = [names.get(key, key) for key in wanted
@@ -208,7 +209,7 @@ class _Store:
     def resume(cls, folder, fingerprint, rows, size, label_size):
         """The store in a folder as its last record says; an empty one when the record and the files do not agree."""
         try:
-            record = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+            record = read_json(folder / PROGRESS)
             shape, done = tuple(record["shape"]), record["done"]
             store = cls(folder, fingerprint, rows, label_size, shape, done)
             sizes = [(folder / name).stat().st_size for name in (LATENTS, LABELS)]

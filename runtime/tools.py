@@ -79,8 +79,29 @@ def problems(environ):
     return [(problem, mend) for problem, mend in found if problem]
 
 
+def cache_problem(environ):
+    """A line when Jittor cannot keep what it compiles, as in a container without a home; "" when it can.
+
+    It always looks into ~/.cache/jittor, also where JITTOR_HOME names another folder for the compiled operators.
+    """
+    for home in dict.fromkeys([os.path.expanduser("~"), environ.get("JITTOR_HOME") or os.path.expanduser("~")]):
+        folder = os.path.join(home, ".cache", "jittor")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            reason = "" if os.access(folder, os.W_OK | os.X_OK) else "no permission to write"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            name = "HOME" if home == os.path.expanduser("~") else "JITTOR_HOME"
+            return (f"{folder}: {reason}; Jittor keeps there what it compiles, expected a folder that can be written to: "
+                    f"{name}=/some/folder in front of the command names another")
+    return ""
+
+
 def check_tools(environ):
     """Raises UserError with one line, and its mending command, for each thing that is missing."""
+    if cache_problem(environ):
+        raise UserError(cache_problem(environ))
     found = problems(environ)
     if found:
         raise UserError([f"{problem}: {mend}" for problem, mend in found])

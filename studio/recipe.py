@@ -13,7 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from data.images import open_image
 from data.landscape import TABLE
+from runtime.documents import parse_json
 from runtime.errors import UserError, run_script
 from runtime.files import write_bytes, write_json
 
@@ -51,11 +53,11 @@ def read(path):
         raise UserError(f"{path}: no such file, expected a recipe or a picture of the studio")
     try:
         if path.suffix.lower() in (".jpg", ".jpeg"):
-            with Image.open(path) as picture:
+            with open_image(path) as picture:
                 text = picture.info.get("comment", b"").decode()
         else:
             text = path.read_text(encoding="utf-8")
-        found = json.loads(text)
+        found = parse_json(text)
     except (ValueError, OSError):
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT:

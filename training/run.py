@@ -56,7 +56,7 @@ class Run:
         self.state = self.new_state()
         if self.state_file.exists():
             self.state.restore(state_tensors(self.state_file), read_header(self.state_file).step)
-            self.log.truncate_after(self.state.steps_done)
+        self.log.truncate_after(self.state.steps_done)       # also what a first attempt without a state left
         write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
 
     def new_state(self):

@@ -1,5 +1,7 @@
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -9,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from runtime.device import Choice
-from tests.helpers import run_python
+from tests.helpers import ROOT, run_python
 
 CPU = Choice("cpu", "because")
 
@@ -197,3 +199,29 @@ def test_on_a_gpu_every_convolutions_algorithm_is_kept_and_its_workspace_is_boun
     monkeypatch.setitem(sys.modules, "jittor", SimpleNamespace(has_cuda=True, flags=SimpleNamespace(), cudnn=cudnn))
     jt, _ = backend.import_jittor(Choice("cuda", "a test"))
     assert jt.flags.use_cuda == 1 and asked == {"size": 10000, "ratio": 0.02}
+
+
+def test_ctrl_c_ends_a_program_whose_compile_pool_runs():
+    """A terminal sends it to the pool's processes too; one of them used to die with the pool's lock in its hand."""
+    code = ("import time\nfrom runtime.backend import jt\nfrom runtime.errors import run_script\nimport jittor_utils\n"
+            "def main(argv):\n    jittor_utils.run_cmds([], '', '')\n    time.sleep(0.5)\n    print('ready', flush=True)\n"
+            "    time.sleep(60)\nrun_script(main)")
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            assert process.stdout.readline() == "ready\n"
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.communicate(timeout=30)[1] == "interrupted; what was saved is intact\n"
+            assert process.returncode == 130
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["HOME", "JITTOR_HOME"])
+def test_a_home_that_cannot_be_written_to_is_a_line_with_the_variable_to_set(name, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_python("import runtime.backend", **{name: str(tmp_path / "file/home")})
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "Not a directory" in done.stderr and f": {name}=/some/folder in front of the command" in done.stderr
