@@ -26,7 +26,7 @@ class ConfigError(UserError):
 class DataConfig:
     height: int = 384                 # of the images, pixels; 512x384 is the challenge's size
     width: int = 512
-    exclude: list[str] = field(default_factory=list)  # stems of training pairs to leave out
+    exclude: list[str] = field(default_factory=list)  # stems of training pairs to leave out, and .txt files of such (data/audit.py)
     validation: int = 100             # pairs held out of training (at most a tenth of all); 0: none, and seen ones are measured
     cache: str = "datasets"           # folder of the latent cache
     flip: bool = True                 # mirrored copies of every pair in the cache

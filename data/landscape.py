@@ -35,9 +35,9 @@ class Case:
 
 
 def find_train(input_path, exclude=()):
-    """The pairs D/imgs/<stem>.jpg (.jpeg, .png) and D/labels/<stem>.png without the excluded stems, sorted by stem.
+    """The pairs D/imgs/<stem>.jpg (.jpeg, .png) and D/labels/<stem>.png without the excluded ones, sorted by stem.
 
-    Raises UserError when there are no such folders, or nothing in them.
+    exclude: stems, and .txt files that list some. Raises UserError when there are no such folders, or nothing in them.
     """
     root = Path(input_path)
     images, labels = root / "imgs", root / "labels"
@@ -45,7 +45,7 @@ def find_train(input_path, exclude=()):
         raise UserError(_no_train(root, images, labels))
     photos, doubles = _photos(images)
     masks = {path.stem: path for path in _files(labels, (".png",))}
-    stems = sorted((set(photos) | set(masks)) - set(exclude))
+    stems = sorted((set(photos) | set(masks)) - set(excluded_stems(exclude)))
     if doubles:
         raise UserError(doubles)
     if not stems:
@@ -53,6 +53,27 @@ def find_train(input_path, exclude=()):
         raise UserError(f"{root}: found no images{left}, expected imgs/<stem>.jpg and labels/<stem>.png")
     return [Pair(stem, photos.get(stem, images / f"{stem}.jpg"), masks.get(stem, labels / f"{stem}.png"))
             for stem in stems]
+
+
+def excluded_stems(exclude):
+    """The stems that data.exclude means: each entry is a stem, or a .txt file of stems, one a line, # before remarks.
+
+    Raises UserError for a file that is not there.
+    """
+    stems, problems = [], []
+    for entry in exclude:
+        if not entry.endswith(".txt"):
+            stems.append(entry)
+            continue
+        try:
+            lines = Path(entry).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            problems.append(f"data.exclude: found {entry}, expected a text file of stems there")
+            continue
+        stems += [stem for stem in (line.split("#")[0].strip() for line in lines) if stem]
+    if problems:
+        raise UserError(problems)
+    return stems
 
 
 def check_train(pairs, config_data, progress=True):
@@ -80,7 +101,7 @@ def check_train(pairs, config_data, progress=True):
     if config_data.exclude:
         known = set(_photos(folder)[0]) | {path.stem for path in _files(pairs[0].labels.parent, (".png",))}
         problems += [f"data.exclude: found {stem!r}, expected the stem of a file in {folder}"
-                     for stem in config_data.exclude if stem not in known]
+                     for stem in excluded_stems(config_data.exclude) if stem not in known]
     problems += _every(check, pairs, "checking pairs", progress)
     if problems:
         raise UserError(problems)

@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.images import read_image, read_labels
+from data.landscape import excluded_stems
 from runtime.errors import RunError, UserError
 from runtime.files import flush, sha256, write_json
 
@@ -99,7 +100,7 @@ def describe(pairs, config_data, factor, weights_hash, progress=True):
                            disable=not progress, leave=False))
     files = hashlib.sha256("".join(hashes).encode()).hexdigest()
     found = dict(version=VERSION, height=height, width=width, factor=factor, flip=config_data.flip,
-                 exclude=sorted(config_data.exclude), weights=weights_hash, files=files)
+                 exclude=sorted(excluded_stems(config_data.exclude)), weights=weights_hash, files=files)
     found["fingerprint"] = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
     found["stems"] = [pair.stem for pair in pairs]
     return found
