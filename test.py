@@ -67,6 +67,7 @@ def main(argv):
 
     from sampling.best_of import selection
     from sampling.contact_sheet import write_contact_sheet
+    from sampling.hand_in import confirm
     from sampling.networks import find_checkpoint, load_networks, settings
     from sampling.painting import Painter
     from sampling.submission import Submission, input_hash, manifest_settings
@@ -90,6 +91,7 @@ def main(argv):
     stems = [case.stem for case in cases]
     results.wait(stems)
     archive = results.finish(stems)
+    confirm(results.folder, stems, (width, height))
     similarity = write_contact_sheet(cases, results, height, width)
     print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; "
           f"style similarity S {similarity:.2f} %")

@@ -6,7 +6,6 @@ one with other settings stops and says what differs.
 import dataclasses
 import json
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ from PIL import Image
 
 from configs.legacy import translate_sampling
 from configs.schema import config_dict
-from runtime.errors import RunError, UserError
+from runtime.errors import RunError, UserError, run_script
 from runtime.files import replacing, sha256, write_json
 from runtime.log import progress_bar
+from sampling.hand_in import ARCHIVE, main, pack
 
-MANIFEST, ARCHIVE = "manifest.json", "result.zip"
+MANIFEST = "manifest.json"
 UNSAID = {"precision": "float32"}  # settings that earlier manifests do not name, and what they were
 SAME_IMAGES = ("batch_size", "spade_cache_gb", "autoencoder_gb")  # of `sampling`: images do not depend on these
 
@@ -107,18 +107,7 @@ class Submission:
         problems = [problem for problem in map(self.problem, stems) if problem]
         if problems:
             raise RunError("; ".join(problems[:5]) + f" ({len(problems)} of {len(stems)} images)")
-        archive = self.folder / ARCHIVE
-        with replacing(archive) as temporary:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as stream:  # JPEG does not compress further
-                for stem in stems:
-                    # A fixed date: the same images make the same bytes.
-                    info = zipfile.ZipInfo(f"{stem}.jpg", date_time=(1980, 1, 1, 0, 0, 0))
-                    info.external_attr = 0o644 << 16
-                    stream.writestr(info, self.path(stem).read_bytes())
-        with zipfile.ZipFile(archive) as stream:
-            if stream.testzip() is not None or sorted(stream.namelist()) != sorted(f"{stem}.jpg" for stem in stems):
-                raise RunError(f"{archive}: does not hold the {len(stems)} images it was made of; is the disk full?")
-        return archive
+        return pack(self.folder, stems)
 
 
 def manifest_settings(config, hashes, selected=None):
@@ -163,3 +152,7 @@ def short(value):
     """A value in at most 100 characters."""
     text = json.dumps(value)
     return text if len(text) <= 100 else text[:97] + "..."
+
+
+if __name__ == "__main__":
+    run_script(main)                  # python -m sampling.submission: the hand-in, sampling/hand_in.py
