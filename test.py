@@ -69,18 +69,19 @@ def main(argv):
     from sampling.contact_sheet import write_contact_sheet
     from sampling.hand_in import confirm
     from sampling.networks import find_checkpoint, load_networks, settings
-    from sampling.painting import Painter
+    from sampling.painting import Painter, needs_masks
     from sampling.submission import Submission, input_hash, manifest_settings
     checkpoint = find_checkpoint(args.checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
     height, width = config.data.height, config.data.width
-    check_test(cases, config.data)
+    by_class = needs_masks(config.sampling)
+    check_test(cases, config.data, reference_masks=by_class)
     networks = load_networks(config, checkpoint, weights)
 
     selected = selection(args.candidates, args.select, args.segmenter)
     results = Submission(args.output_path, manifest_settings(config, networks.hashes, selected.settings()),
-                         {case.name: input_hash(case) for case in cases}, height, width, config.output,
+                         {case.name: input_hash(case, by_class) for case in cases}, height, width, config.output,
                          args.overwrite, first=rank == 0, timesteps=config.diffusion.timesteps)
     ours = shard(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]

@@ -33,6 +33,11 @@ class Case:
     mask: Path
     reference: Optional[Path]
 
+    @property
+    def reference_mask(self):
+        """Where the reference's own mask is in a training folder: labels/ beside its imgs/."""
+        return self.reference.parent.parent / "labels" / f"{self.reference.stem}.png"
+
 
 def find_train(input_path, exclude=()):
     """The pairs D/imgs/<stem>.jpg (.jpeg, .png) and D/labels/<stem>.png without the excluded ones, sorted by stem.
@@ -158,10 +163,10 @@ def check_images(paths, progress=True):
     return _every(lambda path: [image_problem(path)], paths, "checking images", progress)
 
 
-def check_test(cases, config_data, progress=True, references=True):
+def check_test(cases, config_data, progress=True, references=True, reference_masks=False):
     """Reads every file of find_test's cases once. Raises one UserError with all problems found.
 
-    references: whether those have to be there.
+    references: whether those have to be there; reference_masks: whether their own masks have to.
     """
     if not cases:
         raise UserError("test data: found no masks, expected <stem>.png files")
@@ -185,6 +190,10 @@ def check_test(cases, config_data, progress=True, references=True):
     problems += _every(check_mask, cases, "checking masks", progress)
     used = sorted({case.reference for case in cases if references and case.reference and case.reference.is_file()})
     problems += _every(lambda path: [image_problem(path)], used, "checking references", progress)
+    if reference_masks:
+        masks = sorted({case.reference_mask for case in cases if case.reference})
+        problems += _every(lambda path: [mask_problem(path, config_data.height, config_data.width)], masks,
+                           "checking masks of references", progress)
     if problems:
         raise UserError(problems)
 

@@ -7,10 +7,16 @@ import numpy as np
 from data.batches import background_calls, prefetch
 from data.landscape import read_image, read_labels
 from ldm.algorithm2 import synthesise
+from ldm.colour_transfer import BY_CLASS
 from runtime.log import progress_bar
 from sampling.best_of import Selection, best_of, write_scores
 
 THREADS = 2  # that read, and that write
+
+
+def needs_masks(sampling):
+    """Whether colours go by class, between rounds of which there are several."""
+    return sampling.colour_transfer in BY_CLASS and len(sampling.rounds) > 1
 
 
 @dataclass
@@ -29,8 +35,8 @@ class Painter:
         batches = [cases[i:i + sampling.batch_size] for i in range(0, len(cases), sampling.batch_size)]
         with progress_bar(total=len(cases) * steps, label="sampling", unit="step") as progress, \
                 background_calls(self.results.write, THREADS) as write:
-            for batch, (references, labels) in zip(batches, prefetch(self.read, batches, THREADS)):
-                for case, image in zip(batch, self.paint(batch, references, labels, progress.update)):
+            for batch, (references, labels, theirs) in zip(batches, prefetch(self.read, batches, THREADS)):
+                for case, image in zip(batch, self.paint(batch, references, labels, theirs, progress.update)):
                     write(case.stem, image)
         seconds = time.monotonic() - begun
         if cases:
@@ -40,20 +46,22 @@ class Painter:
                   f"{np.mean(self.gained):+.2f} on average over the first")
 
     def read(self, batch):
-        """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w), of a batch of cases."""
+        """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w), of a batch of cases; the references' masks where colours go by class."""
         height, width = self.config.data.height, self.config.data.width
-        factor = self.config.autoencoder.factor
+        size = height // self.config.autoencoder.factor, width // self.config.autoencoder.factor
+        by_class = needs_masks(self.config.sampling)
         return (np.stack([read_image(case.reference, height, width) for case in batch]),
-                np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
+                np.stack([read_labels(case.mask, *size) for case in batch]),
+                np.stack([read_labels(case.reference_mask, *size) for case in batch]) if by_class else None)
 
-    def paint(self, batch, references, labels, progress):
+    def paint(self, batch, references, labels, theirs, progress):
         """The images of a batch, uint8 (B, H, W, 3). progress(n) is called after each denoising step of n images."""
         net, stems = self.networks, [case.stem for case in batch]
 
         def synthesised(names):
             return synthesise(net.encode, net.decode, net.unet, references, labels, names, self.config.sampling,
                               net.schedule, self.config.unet.latent_channels,
-                              progress=lambda: progress(len(batch)))[0]
+                              progress=lambda: progress(len(batch)), reference_labels=theirs)[0]
 
         if self.selection.candidates == 1:
             return synthesised(stems)

@@ -130,9 +130,9 @@ def wait_for(manifest, seconds=600):
         time.sleep(0.1)
 
 
-def input_hash(case):
-    """One hash of a mask and its reference."""
-    return sha256(case.mask)[:32] + sha256(case.reference)[:32]
+def input_hash(case, reference_mask=False):
+    """One hash of a mask and its reference, and of that one's own mask where colours go by class."""
+    return sha256(case.mask)[:32] + sha256(case.reference)[:32] + (sha256(case.reference_mask)[:32] if reference_mask else "")
 
 
 def read_manifest(path, timesteps=1000):
