@@ -46,7 +46,7 @@ class Painter:
                   f"{np.mean(self.gained):+.2f} on average over the first")
 
     def read(self, batch):
-        """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w), of a batch of cases; the references' masks where colours go by class."""
+        """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w), of a batch of cases; the masks of X_R where colours go by class."""
         height, width = self.config.data.height, self.config.data.width
         size = height // self.config.autoencoder.factor, width // self.config.autoencoder.factor
         by_class = needs_masks(self.config.sampling)

@@ -86,5 +86,6 @@ def test_every_kind_of_the_config_is_there_and_those_by_class_ask_for_masks():
     for kind in BY_CLASS:
         with pytest.raises(UserError, match="which needs the references' masks; expected labels/ beside imgs/"):
             transfer(kind, source, source, labels)
-        batch = transfer_all(kind, np.stack([source] * 3), np.stack([source] * 3), np.stack([labels] * 3), np.stack([labels] * 3))
+        pictures, masks = np.stack([source] * 3), np.stack([labels] * 3)
+        batch = transfer_all(kind, pictures, pictures, masks, masks)
         np.testing.assert_array_equal(batch[2], transfer(kind, source, source, labels, labels))
