@@ -2,14 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-table demo-weights test lint clean
+.PHONY: help demo demo-table demo-weights studio test torture lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo          the whole of IIDM in miniature on synthetic landscapes, on this machine'
 	@echo 'make demo-table    Table 2 of the paper on synthetic masks, with a small segmenter trained for it'
 	@echo 'make demo-weights  train the small networks that the demo starts from'
+	@echo 'make studio        paint a mask in the browser and watch it become a landscape; PORT=8000'
 	@echo 'make test          the tests'
+	@echo 'make torture       hundreds of hostile attempts: wrong data, kills, a full disk (docs/reliability.md)'
 	@echo 'make lint          ruff'
 	@echo 'make clean         remove .venv, caches and what the demo made (not runs/, results/, checkpoints/)'
 	@echo
@@ -28,7 +30,11 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/development: requirements-dev.txt requirements.txt | .venv/made
+.venv/studio: requirements-studio.txt requirements.txt | .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-studio.txt
+	@touch $@ .venv/runtime
+
+.venv/development: requirements-dev.txt requirements-studio.txt requirements.txt | .venv/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ .venv/runtime
 
@@ -41,8 +47,14 @@ demo-table: .venv/runtime
 demo-weights: .venv/runtime
 	$(BIN)/python -m demo.weights
 
+studio: .venv/studio
+	$(BIN)/python -m studio $(if $(PORT),--port $(PORT))
+
 test: .venv/development
 	$(BIN)/python -m pytest -q tests
+
+torture: .venv/development
+	$(BIN)/python -m tests.torture
 
 lint: .venv/development
 	$(BIN)/ruff check .

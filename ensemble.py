@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError, run_script
+from runtime.files import check_writable, not_an_input
 
 EXAMPLES = """examples:
   python ensemble.py A.safetensors B.safetensors --output checkpoints/iidm.safetensors
@@ -43,18 +44,23 @@ def main(argv):
     if args.run:
         if paths:
             raise UserError("--run chooses the checkpoints itself, expected no others beside it")
-        paths = [path for path, _ in ranked(args.run)[:args.top]]
+        paths = [path for path, _ in ranked(args.run)[:max(0, args.top)]]
         if len(paths) < args.top:
             raise UserError(f"{args.run}: found {len(paths)} checkpoints, expected at least {args.top} (--top)")
         output = output or Path(args.run) / "checkpoints" / "ensemble.safetensors"
+    if args.top < 2:
+        raise UserError(f"--top is {args.top}, expected at least 2")
     if len(paths) < 2:
         raise UserError(f"found {len(paths)} checkpoints, expected two or more, or --run RUN --top K")
     if not output:
         raise UserError("--output FILE is missing")
     ratios = np.array(args.ratios or [1] * len(paths), dtype=np.float64)
-    if len(ratios) != len(paths) or not (ratios > 0).all():
-        raise UserError(f"--ratios has {len(ratios)} numbers for {len(paths)} checkpoints, expected one positive number each")
+    if len(ratios) != len(paths) or not ((ratios > 0) & (ratios <= 1e6)).all():
+        raise UserError(f"--ratios has {len(ratios)} numbers for {len(paths)} checkpoints, expected one number each, "
+                        "above 0 and at most 1000000")
     ratios /= ratios.sum()
+    not_an_input(output, paths)
+    check_writable(Path(output).parent)
     for path, ratio in zip(paths, ratios):
         header = open_weights(path).header
         print(f"{ratio:.4f} x {path}  step {header.step}  " + "  ".join(f"{k} {v:.5g}" for k, v in header.metrics.items()))

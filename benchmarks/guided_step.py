@@ -15,7 +15,7 @@ import numpy as np
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.flops import counting
-from benchmarks.measure import conv_gflops, peak_mb, seconds
+from benchmarks.measure import conv_gflops, gpu_mb, peak_mb, seconds
 from configs.schema import PRECISIONS, load_config
 from ldm.guidance import guided
 from models.cached_unet import BYTES, CachedUNet
@@ -27,7 +27,7 @@ from runtime.backend import DEVICE, jt
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="the published size; else the demo's")
+    parser.add_argument("--full", action="store_true", help="the published size; else that of mini.yaml")
     parser.add_argument("--config", help="any other config's U-Net")
     parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default: 1)")
     parser.add_argument("--cache_gb", type=float, default=4.0, help="bound on the kept gamma and beta (default: 4)")
@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="runs of each, taken in turns (default: 5)")
     args = parser.parse_args()
 
-    config = load_config(args.config or ("iidm" if args.full else "demo"))
+    config = load_config(args.config or ("iidm" if args.full else "mini"))
     model = build_unet(config.unet)
     initialise(model, seed=0)                               # no layer zero, so that every one shows in the outputs
     height, width = (n // config.autoencoder.factor for n in (config.data.height, config.data.width))
@@ -70,7 +70,7 @@ def main():
         "plain_gflop": gflop["plain"], "gflop": gflop["ours"], "gflop_ratio": gflop["ours"] / gflop["plain"],
         "plain_gflops": gflop["plain"] / taken["plain"], "gflops": gflop["ours"] / taken["ours"], "conv_gflops": max(peaks),
         "cold_seconds": cold, "kept_gb": kept / 1e9, "kept_layers": len(prepared.kept_maps),
-        "layers": len(prepared.layers), "peak_mb": peak_mb()}))
+        "layers": len(prepared.layers), "peak_mb": peak_mb(), **gpu_mb()}))
 
 
 def areas(rng, batch, height, width, classes):

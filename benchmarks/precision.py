@@ -30,7 +30,7 @@ def parse(argv):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="iidm_fast", help="whose first round (default: iidm_fast)")
-    parser.add_argument("--checkpoint", help="U-Net weights (default: the demo's)")
+    parser.add_argument("--checkpoint", help="U-Net weights (default: those of mini.yaml)")
     parser.add_argument("--autoencoder", metavar="FILE", help="its weights (default: those the checkpoint's config names)")
     parser.add_argument("--input_path", metavar="TEST", help="masks, as for test.py (default: synthetic landscapes)")
     parser.add_argument("--img_path", metavar="TRAIN", help="the reference images, as for test.py")
@@ -60,7 +60,7 @@ def main(argv):
     exact = found["float32"]
     decibels = {name: psnr(((images - exact) ** 2).mean((1, 2, 3))).tolist() for name, images in found.items()
                 if name != "float32"}
-    print(json.dumps({"device": DEVICE, "checkpoint": str(args.checkpoint or "the demo's"), "config": args.config,
+    print(json.dumps({"device": DEVICE, "checkpoint": str(args.checkpoint or "mini"), "config": args.config,
                       "pictures": len(exact), "steps": round_.steps,
                       **{f"{name}_median_psnr": float(np.median(values)) for name, values in decibels.items()},
                       **{f"{name}_psnr": values for name, values in decibels.items()}}))

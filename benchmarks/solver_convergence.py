@@ -6,7 +6,7 @@ root mean square distance of the final latent, and the PSNR of the decoded image
 fewest network evaluations from which on the median PSNR stays at or above 35 dB; it is then run as a whole, beside the config's
 own. Writes solvers.md, solvers.json and solvers.png.
 
-    python -m benchmarks.solver_convergence                      # the demo's weights, its own rounds, 8 landscapes new to them
+    python -m benchmarks.solver_convergence                      # mini.yaml's weights and rounds, 8 landscapes new to them
     python -m benchmarks.solver_convergence --config iidm        # the same with the winning recipe's rounds
     python -m benchmarks.solver_convergence --checkpoint U.safetensors --input_path TEST --img_path TRAIN
 """
@@ -38,8 +38,8 @@ from sampling.networks import load_networks, settings
 SOLVERS, SPACINGS = ("ddim", "dpm++2m", "unipc"), ("uniform", "logsnr")
 STEPS = (4, 6, 8, 10, 12, 16, 20, 25, 32, 50)
 ENOUGH = 35.0                               # dB
-DEMO = Path("demo/weights/unet.safetensors"), Path("demo/weights/autoencoder.safetensors")
-DATA, SEED = Path("demo/run/solver-data"), 7          # the demo's weights were trained on scenes of seed 1
+MINI = Path("demo/weights/mini/unet.safetensors"), Path("demo/weights/mini/autoencoder.safetensors")
+DATA, SEED = Path("demo/run/solver-data"), 7          # those of mini.yaml were trained on scenes of seed 1
 
 
 def main(argv):
@@ -83,8 +83,8 @@ def main(argv):
 def parse(argv):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.solver_convergence", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", help="whose rounds to take, of its `sampling` (default: the checkpoint's; demo)")
-    parser.add_argument("--checkpoint", help=f"U-Net weights (default: {DEMO[0]})")
+    parser.add_argument("--config", help="whose rounds to take, of its `sampling` (default: the checkpoint's; mini)")
+    parser.add_argument("--checkpoint", help=f"U-Net weights (default: {MINI[0]})")
     parser.add_argument("--autoencoder", metavar="FILE", help="its weights (default: those the checkpoint's config names)")
     parser.add_argument("--input_path", metavar="TEST", help="masks, as for test.py (default: synthetic landscapes)")
     parser.add_argument("--img_path", metavar="TRAIN", help="the reference images, as for test.py")
@@ -108,10 +108,10 @@ def parse(argv):
 
 def load(args, precision="float32"):
     """(config, (encode, decode, model), cases, schedule): the networks and what they are to paint."""
-    checkpoint, autoencoder = args.checkpoint or DEMO[0], args.autoencoder or (None if args.checkpoint else DEMO[1])
+    checkpoint, autoencoder = args.checkpoint or MINI[0], args.autoencoder or (None if args.checkpoint else MINI[1])
     config, weights = settings(checkpoint, None, [f"autoencoder.path={autoencoder}"] if autoencoder else [])
     if args.config or not args.checkpoint:
-        config.sampling = load_config(args.config or "demo").sampling
+        config.sampling = load_config(args.config or "mini").sampling
     config.sampling.precision = precision
     networks = load_networks(config, str(checkpoint), weights)
     if args.input_path:
@@ -242,13 +242,13 @@ def report(args, config, schedule, rounds, found, ddim, chosen, whole, painted):
         low, middle = min(result["psnr"]), np.median(result["psnr"])
         lines.append(f"* the whole recipe, {name}: {result['evaluations']} evaluations, final image {middle:.1f} dB from the "
                      f"converged recipe's (lowest of the pictures {low:.1f})")
-    head = [f"{args.checkpoint or DEMO[0]}, rounds of {args.config or ('its own' if args.checkpoint else 'demo')}, "
+    head = [f"{args.checkpoint or MINI[0]}, rounds of {args.config or ('its own' if args.checkpoint else 'mini')}, "
             f"{painted} pictures of {config.data.width}x{config.data.height}, on the {DEVICE}. Median PSNR in dB of the "
             f"decoded image to the converged one, in brackets the median distance of the latents; steps across."]
     text = "\n".join(head + lines) + "\n"
     write_bytes(args.output / "solvers.md", text.encode())
     write_json(args.output / "solvers.json", {
-        "checkpoint": str(args.checkpoint or DEMO[0]), "pictures": painted, "reference": args.reference,
+        "checkpoint": str(args.checkpoint or MINI[0]), "pictures": painted, "reference": args.reference,
         "ddim_converged": ddim.row(schedule) if ddim.psnr else None, "rounds": record,
         "fast": [r.row(schedule) if r else None for r in chosen], "whole": whole})
     draw(args.output, rounds, found, schedule)

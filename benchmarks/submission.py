@@ -1,6 +1,6 @@
 """Seconds per image of a submission, end to end: the published recipe done the plain way, against a recipe done our way.
 
-At demo size both are really run on the demo's weights, and the sum of their parts, measured between the images, is compared
+At mini size (mini.yaml) both are really run, and the sum of their parts, measured between the images, is compared
 with what each took (real_over_composed, the median): a shared machine's speed changes within seconds. At --full
 size, where the published recipe would take hours an image on a CPU, the sum alone: measured seconds of a plain step (two
 forwards), of our guided and unguided steps, of what is made once per mask, of encoding, decoding and colour transfer, times
@@ -25,7 +25,7 @@ from benchmarks.measure import peak_mb, seconds
 from configs.schema import PRECISIONS, config_from, load_config
 from data.landscape import find_test, read_image, read_labels
 from data.synthetic import write_dataset
-from demo.weights import WEIGHTS
+from demo.weights import MINI
 from ldm.algorithm2 import calls, synthesise
 from ldm.colour_transfer import transfer
 from ldm.guidance import guided
@@ -46,16 +46,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the published size, random weights, the sum of parts only")
     parser.add_argument("--recipe", default="iidm_fast", help="config of our recipe (default: iidm_fast)")
-    parser.add_argument("--images", type=int, default=4, help="masks that are really painted at demo size (default: 4)")
+    parser.add_argument("--images", type=int, default=4, help="masks that are really painted at mini size (default: 4)")
     parser.add_argument("--precision", default="float32", choices=[*PRECISIONS, "auto"],
-                        help="of our way; at demo size of all (default: float32)")
+                        help="of our way; at mini size of all (default: float32)")
     parser.add_argument("--segmenter", metavar="FILE", help="for M: what train.py --stage segmenter makes, as for evaluate.py")
-    parser.add_argument("--repeats", type=int, help="timed runs of each part (default: 3; at demo size 30)")
+    parser.add_argument("--repeats", type=int, help="timed runs of each part (default: 3; at mini size 30)")
     args = parser.parse_args()
     repeats = args.repeats or (3 if args.full else 30)
 
     published, ours = load_config("iidm").sampling, load_config(args.recipe).sampling
-    config, autoencoder, model = published_size() if args.full else demo_size()
+    config, autoencoder, model = published_size() if args.full else mini_size()
     schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
     encode, decode = autoencoder.encode, autoencoder.decode
     precision, plain_parts = resolve(args.precision), None
@@ -70,7 +70,7 @@ def main():
     def composed(found, sampling, way):
         return compose(sampling, schedule, {part: statistics.mean(one[part] for one in found) for part in found[0]}, way)
 
-    result = {"device": DEVICE, "size": "full" if args.full else "demo", "recipe": args.recipe, "precision": precision,
+    result = {"device": DEVICE, "size": "full" if args.full else "mini", "recipe": args.recipe, "precision": precision,
               "parts": {}}
     for name, sampling, way in recipes:
         result[name] = {"evaluations": sum(calls(r, schedule) for r in sampling.rounds)}
@@ -103,13 +103,13 @@ def published_size():
     return config, autoencoder, model
 
 
-def demo_size():
-    """(Config, autoencoder, U-Net) of the demo with its weights."""
-    found = open_weights(WEIGHTS / "unet.safetensors", "unet")
+def mini_size():
+    """(Config, autoencoder, U-Net) of mini.yaml with its weights."""
+    found = open_weights(MINI / "unet.safetensors", "unet")
     config = config_from(found.header.config)
-    config.autoencoder.path = str(WEIGHTS / "autoencoder.safetensors")
+    config.autoencoder.path = str(MINI / "autoencoder.safetensors")
     model = build_unet(config.unet)
-    fill(model, found.tensors, "the demo's U-Net")
+    fill(model, found.tensors, "the U-Net of demo/weights/mini")
     return config, load_autoencoder(config.autoencoder)[0], model
 
 

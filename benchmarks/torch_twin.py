@@ -58,7 +58,7 @@ def parse(argv):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch_python", default=os.environ.get("TORCH_PYTHON"), metavar="PYTHON",
                         help="a Python that has PyTorch and NumPy (default: $TORCH_PYTHON, else this one where it has them)")
-    parser.add_argument("--full", action="store_true", help="the published size; else the demo's")
+    parser.add_argument("--full", action="store_true", help="the published size; else that of mini.yaml")
     parser.add_argument("--config", help="any other config's U-Net")
     parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default: 1)")
     parser.add_argument("--what", default=",".join(WHATS), metavar="LIST", help="(default: %(default)s)")
@@ -116,7 +116,7 @@ def find_torch(python):
 def main(argv):
     args = parse(argv)
     check(args)
-    config = load_config(args.config or ("iidm" if args.full else "demo"))
+    config = load_config(args.config or ("iidm" if args.full else "mini"))
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(args, config, Path(folder))
         rows = []

@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from configs.classes import CLASSES  # noqa: F401
 from data.images import image_problem, mask_problem, read_image, read_labels  # noqa: F401
+from runtime.documents import depth, read_json
 from runtime.errors import UserError
 
 PHOTOS = (".jpg", ".jpeg", ".png")
 TABLE = "label_to_img.json"
+NAME_BYTES = 200                  # of a file's name, of the 255 that file systems take
 EXAMPLE = '{"mask.png": "reference.jpg", ...}'
 
 
@@ -49,7 +51,11 @@ def find_train(input_path, exclude=()):
     if not images.is_dir() or not labels.is_dir():
         raise UserError(_no_train(root, images, labels))
     photos, doubles = _photos(images)
-    masks = {path.stem: path for path in _files(labels, (".png",))}
+    masks = {}
+    for path in _files(labels, (".png",)):
+        if path.stem in masks:
+            doubles.append(f"{path}: found a second mask of this stem ({masks[path.stem].name}), expected one")
+        masks.setdefault(path.stem, path)
     stems = sorted((set(photos) | set(masks)) - set(excluded_stems(exclude)))
     if doubles:
         raise UserError(doubles)
@@ -208,8 +214,26 @@ def _every(check, items, title, progress):
 
 def _files(folder, suffixes):
     """The files with one of the suffixes in a folder, hidden ones left out, sorted."""
-    return sorted(path for path in folder.iterdir()
-                  if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file())
+    found = sorted(path for path in folder.iterdir()
+                   if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file())
+    problems = [f"{folder}: {problem}" for problem in map(name_problem, (path.name for path in found)) if problem]
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def name_problem(name):
+    """A line when a file's name cannot be a picture's: it has to go into result.zip, a JSON and a line of text, and leave
+    room for the ending of a file that is half written. None when it can."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return f"found a name that is not UTF-8, {name}, expected another"
+    if not name.isprintable():
+        return f"found a name with line ends or control characters, {name}, expected another"
+    if "\\" in name:
+        return f"found a name with a backslash, {name}, expected another: Windows takes it for a folder"
+    return f"found a name of {size} bytes, {name}, expected at most {NAME_BYTES}" if size > NAME_BYTES else None
 
 
 def _photos(folder):
@@ -261,14 +285,16 @@ def _read_table(path):
 
     doubled = []
     try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: found no JSON ({error}), expected {EXAMPLE}") from None
+        table = read_json(path, object_pairs_hook=once)
+    except UserError as error:
+        raise UserError(f"{error.problems[0]}, expected {EXAMPLE}") from None
     if not isinstance(table, dict):
         raise UserError(f"{path}: found a JSON {type(table).__name__}, expected {EXAMPLE}")
     problems = [f"{path}: found two entries {key!r}, expected one" for key in doubled]
     for key, value in table.items():
-        if not isinstance(value, str) or not value or Path(value).name != value or Path(key).name != key:
+        if len(json.dumps(key)) > 1000 or depth(value) or "\0" in key:
+            problems.append(f"{path}: found an entry {key[:60]!r}, expected a mask's file name and a reference's file name")
+        elif not isinstance(value, str) or not value or "\0" in value or Path(value).name != value or Path(key).name != key:
             problems.append(f"{path}: found {key!r}: {json.dumps(value)}, "
                             "expected a mask's file name and a reference's file name")
     if problems:

@@ -10,6 +10,7 @@ appends rows and then, when they are on the disk, records their number: a stoppe
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from data.images import read_image, read_labels
 from data.landscape import excluded_stems
+from runtime.documents import read_json
 from runtime.errors import RunError, UserError
 from runtime.files import flush, sha256, write_json
 
@@ -45,10 +47,12 @@ class Latents:
         return len(self.z)
 
 
-def build_or_open(pairs, config_data, factor, encode, weights_hash, directory, batch_size=4, progress=True):
+def build_or_open(pairs, config_data, factor, encode, weights_hash, directory, batch_size=4, progress=True,
+                  label_factor=None):
     """The Latents of pairs (data.landscape.Pair): opened where they are in `directory`, else built there first.
 
     config_data: configs.schema.DataConfig (size, flip, exclude); factor: image pixels per latent pixel, each way;
+    label_factor: the same of the label maps, None for factor;
     encode(images uint8 (B, H, W, 3)) -> z float32 (B, C, H / factor, W / factor), B at most batch_size;
     weights_hash: of the autoencoder. One process builds; others wait until it has returned.
 
@@ -63,14 +67,14 @@ def build_or_open(pairs, config_data, factor, encode, weights_hash, directory, b
     if directory.is_symlink():
         directory = directory.resolve()                                # its siblings then lie on the disk it points to
     _recover(directory)
-    wanted = describe(pairs, config_data, factor, weights_hash, progress)
+    wanted = describe(pairs, config_data, factor, weights_hash, progress, label_factor or factor)
     latents, reason = _open(directory, wanted)
     if latents is None:
         building = directory.with_name(f"{directory.name}.building-{wanted['fingerprint'][:12]}")
         if reason:
             print(f"{directory}: {reason}, building it again")
         if _open(building, wanted)[0] is None:
-            _build(pairs, config_data, factor, encode, building, wanted, batch_size, progress)
+            _build(pairs, config_data, factor, label_factor or factor, encode, building, wanted, batch_size, progress)
         _replace(directory, building)
         latents, reason = _open(directory, wanted)
         if latents is None:
@@ -88,7 +92,7 @@ def open_latents(directory):
     return latents
 
 
-def describe(pairs, config_data, factor, weights_hash, progress=True):
+def describe(pairs, config_data, factor, weights_hash, progress=True, label_factor=None):
     """All that the rows depend on, and its SHA-256 as "fingerprint": the start of meta.json. Reads every file."""
     height, width = config_data.height, config_data.width
     if height % factor or width % factor:
@@ -101,6 +105,8 @@ def describe(pairs, config_data, factor, weights_hash, progress=True):
     files = hashlib.sha256("".join(hashes).encode()).hexdigest()
     found = dict(version=VERSION, height=height, width=width, factor=factor, flip=config_data.flip,
                  exclude=sorted(excluded_stems(config_data.exclude)), weights=weights_hash, files=files)
+    if label_factor not in (None, factor):                             # else the fingerprint is that of older caches
+        found["label_factor"] = label_factor
     found["fingerprint"] = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
     found["stems"] = [pair.stem for pair in pairs]
     return found
@@ -121,7 +127,7 @@ def _open(directory, wanted):
     if not directory.is_dir() or not any(directory.iterdir()):
         return None, None
     try:
-        meta = json.loads((directory / META).read_text(encoding="utf-8"))
+        meta = read_json(directory / META)
         if wanted is not None and meta["fingerprint"] != wanted["fingerprint"]:
             names = {"files": "images or labels", "weights": "autoencoder weights"}
             other = [names.get(key, key) for key in wanted
@@ -131,7 +137,8 @@ def _open(directory, wanted):
         for name, kind in ((LATENTS, np.float32), (LABELS, np.uint8)):
             path = directory / name
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-            expected = tuple(meta["shape"] if name == LATENTS else [meta["shape"][0], *meta["shape"][2:]])
+            shape = meta["shape"]
+            expected = tuple(shape if name == LATENTS else [shape[0], *meta.get("labels", shape[2:])])
             if array.shape != expected or array.dtype != kind or path.stat().st_size != array.offset + array.nbytes:
                 return None, f"the latent cache is damaged ({name}: found {array.dtype} {array.shape} in " \
                              f"{path.stat().st_size} bytes, expected {np.dtype(kind)} {expected})"
@@ -146,20 +153,21 @@ def _open(directory, wanted):
 
 # ------------------------------------------------------------------------------------------------ building
 
-def _build(pairs, config_data, factor, encode, building, wanted, batch_size, progress):
+def _build(pairs, config_data, factor, label_factor, encode, building, wanted, batch_size, progress):
     """Writes the rows that `building` does not hold yet, then its meta.json."""
     pairs = sorted(pairs, key=lambda pair: pair.stem)
     height, width, flip = config_data.height, config_data.width, config_data.flip
     h, w, copies = height // factor, width // factor, 2 if config_data.flip else 1
+    label_size = height // label_factor, width // label_factor
     each = max(1, batch_size // copies)                                # images per batch
     rows = len(pairs) * copies
     building.mkdir(parents=True, exist_ok=True)
-    store = _Store.resume(building, wanted["fingerprint"], rows, h, w)
+    store = _Store.resume(building, wanted["fingerprint"], rows, (h, w), label_size)
     if store.done:
         print(f"{building}: going on after {store.done // copies} of {len(pairs)} images")
 
     def read(pair):
-        image, labels = read_image(pair.image, height, width), read_labels(pair.labels, h, w)
+        image, labels = read_image(pair.image, height, width), read_labels(pair.labels, *label_size)
         return ([image, image[:, ::-1]], [labels, labels[:, ::-1]]) if flip else ([image], [labels])
 
     starts = range(store.done // copies, len(pairs), each)
@@ -176,7 +184,7 @@ def _build(pairs, config_data, factor, encode, building, wanted, batch_size, pro
                                 for i in range(0, len(images), batch_size)])                 # (B, C, h, w)
             store.append(z, labels)
             bar.update(len(loaded))
-    write_json(building / META, dict(wanted, shape=[rows, *store.shape[1:]], rows=rows))
+    write_json(building / META, dict(wanted, shape=[rows, *store.shape[1:]], rows=rows, labels=list(label_size)))
     (building / PROGRESS).unlink()
 
 
@@ -194,38 +202,38 @@ def _encoded(encode, images, h, w):
 class _Store:
     """Two growing .npy files and the number of rows in them that are certainly on the disk."""
 
-    def __init__(self, folder, fingerprint, rows, h, w, shape=None, done=0):
-        self.folder, self.fingerprint, self.rows, self.h, self.w = folder, fingerprint, rows, h, w
+    def __init__(self, folder, fingerprint, rows, label_size, shape=None, done=0):
+        self.folder, self.fingerprint, self.rows, self.label_size = folder, fingerprint, rows, label_size
         self.shape, self.done, self.recorded, self.clock, self.files = shape, done, done, time.monotonic(), None
 
     @classmethod
-    def resume(cls, folder, fingerprint, rows, h, w):
+    def resume(cls, folder, fingerprint, rows, size, label_size):
         """The store in a folder as its last record says; an empty one when the record and the files do not agree."""
         try:
-            record = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+            record = read_json(folder / PROGRESS)
             shape, done = tuple(record["shape"]), record["done"]
-            store = cls(folder, fingerprint, rows, h, w, shape, done)
+            store = cls(folder, fingerprint, rows, label_size, shape, done)
             sizes = [(folder / name).stat().st_size for name in (LATENTS, LABELS)]
             promised = [len(header) + done * each for header, each in zip(store.headers(), store.sizes())]
-            if (record["fingerprint"] == fingerprint and len(shape) == 4 and (shape[0], *shape[2:]) == (rows, h, w)
+            if (record["fingerprint"] == fingerprint and len(shape) == 4 and (shape[0], *shape[2:]) == (rows, *size)
                     and sizes[0] >= promised[0] and sizes[1] >= promised[1]):
                 return store
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             pass
         for name in OURS:
             (folder / name).unlink(missing_ok=True)
-        return cls(folder, fingerprint, rows, h, w)
+        return cls(folder, fingerprint, rows, label_size)
 
     def headers(self):
         """The first bytes of z.npy and labels.npy."""
-        return [_header("<f4", self.shape), _header("|u1", (self.rows, self.h, self.w))]
+        return [_header("<f4", self.shape), _header("|u1", (self.rows, *self.label_size))]
 
     def sizes(self):
         """Bytes of one row of z.npy and labels.npy."""
-        return [4 * self.shape[1] * self.h * self.w, self.h * self.w]
+        return [4 * math.prod(self.shape[1:]), math.prod(self.label_size)]
 
     def append(self, z, labels):
-        """Adds rows z (B, C, h, w) and labels (B, h, w)."""
+        """Adds rows z (B, C, h, w) and labels (B, H, W)."""
         if self.shape is not None and z.shape[1] != self.shape[1]:
             raise ValueError(f"encode: found {z.shape[1]} channels, expected {self.shape[1]} as before")
         self.shape = self.shape or (self.rows, *z.shape[1:])

@@ -8,13 +8,17 @@ says something that the mask does not.
 """
 import argparse
 import json
+import multiprocessing
+import os
 import re
 import shutil
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from data.landscape import CLASSES
@@ -23,10 +27,12 @@ from data.scenery.places import desert, forest_path, village
 from data.scenery.terrain import Picture
 from data.scenery.waters import mountain_lake, river_valley, seashore, waterfall
 from runtime.errors import UserError, run_script
-from runtime.files import replacing, write_json
+from runtime.files import write_json
+from runtime.pictures import save
 
 FAMILIES = (mountain_lake, seashore, river_valley, village, desert, forest_path, waterfall)
 VERSION = 1                           # of the drawings: raise it when the same seed gives other pictures
+FEW = 32                              # scenes that are drawn before processes of their own would have started
 LARGER = 2                            # a scene is drawn so many times larger, then averaged
 FIRST_TEST = 1_000_000                # index of the first test scene: far from every training scene
 SETTINGS = "synthetic.json"
@@ -94,9 +100,11 @@ def references(seed, train, test):
     return chosen
 
 
-def write_dataset(output, train=240, test=24, width=128, height=96, seed=0, overwrite=False, progress=True):
+def write_dataset(output, train=240, test=24, width=128, height=96, seed=0, overwrite=False, progress=True,
+                  processes=None):
     """Writes DIR/train, DIR/test and DIR/test_images (the test scenes' own images, to evaluate with) and says so.
 
+    processes: that draw, None for one a core; the files are the same, byte for byte, however many.
     A second call with the same settings does nothing, or goes on where the first was stopped.
     Raises UserError for impossible numbers and for a folder that holds something else.
     """
@@ -112,20 +120,41 @@ def write_dataset(output, train=240, test=24, width=128, height=96, seed=0, over
     jobs = [(i, f"train_{i:05d}", "train/imgs", "train/labels") for i in range(train)]
     jobs += [(FIRST_TEST + i, f"test_{i:05d}", "test_images", "test/val_labels_resized") for i in range(test)]
     start = time.time()
+    drawings = [(seed, index, height, width, output / images / f"{stem}.jpg", output / labels / f"{stem}.png")
+                for index, stem, images, labels in jobs]
+    drawings = [drawing for drawing in drawings if not (drawing[-2].exists() and drawing[-1].exists())]
     # The bar appears after two seconds: a small data set is done by then.
-    for index, stem, images, labels in tqdm(jobs, "landscapes", unit=" scenes", delay=2, disable=not progress):
-        files = output / images / f"{stem}.jpg", output / labels / f"{stem}.png"
-        if not all(file.exists() for file in files):
-            image, ids = scene(seed, index, height, width)
-            with replacing(files[0]) as temporary:
-                Image.fromarray(image).save(temporary, quality=95, subsampling=0)
-            with replacing(files[1]) as temporary:
-                Image.fromarray(ids).save(temporary)
+    with drawers(processes, len(drawings)) as draw_all, \
+            tqdm(total=len(jobs), initial=len(jobs) - len(drawings), desc="landscapes", unit=" scenes", delay=2,
+                 disable=not progress) as bar:
+        for _ in draw_all(draw, drawings):
+            bar.update()
     table = {f"test_{i:05d}.png": f"train_{k:05d}.jpg" for i, k in enumerate(references(seed, train, test))}
     write_json(output / "test" / "label_to_img.json", table)
     write_json(output / SETTINGS, dict(settings, complete=True))
     print(f"{output}: wrote {train} training and {test} test scenes of {width}x{height} with seed {seed} "
           f"in {time.time() - start:.0f} s")
+
+
+def draw(job):
+    """Writes one scene: (seed, index, height, width, image file, mask file)."""
+    seed, index, height, width, image_file, mask_file = job
+    image, ids = scene(seed, index, height, width)
+    save(image_file, image)
+    save(mask_file, ids)
+
+
+@contextmanager
+def drawers(processes, scenes):
+    """Yields map or the same of so many processes, None for one a core; a few scenes are drawn in this one."""
+    processes = min(processes or len(os.sched_getaffinity(0)), max(1, scenes // FEW))
+    if processes == 1:
+        yield map
+        return
+    # Spawned, not forked: this process may hold threads of Jittor or OpenCV.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads,
+                             initargs=(1,)) as pool:
+        yield lambda function, jobs: pool.map(function, jobs, chunksize=4)
 
 
 def _check(settings):

@@ -14,11 +14,13 @@ BIN = 1 / 255     # half a grey level of an image in [-1, 1]; for latents too, a
 SMALLEST = 1e-12  # probability below which the published loss stops rising
 
 
-def diffusion_loss(model, z_0, labels, t, eps, schedule):
+def diffusion_loss(model, z_0, labels, t, eps, schedule, min_snr=0.0):
     """Per-sample losses {"mse", "vb", "loss"}, each (B,); loss = mse + vb and its mean is what training minimises.
 
     z_0, eps: (B, C, h, w); labels: (B, h, w); t: int array (B,), indices on `schedule`.
     The model may return C channels (eps alone: vb is 0) or 2C (eps, then the variance in its learned range).
+    min_snr: gamma of Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", which takes weight from
+    the timesteps with little noise, where the error in eps counts for least in z_0; 0: all weigh the same.
     """
     t = np.asarray(t)
     assert t.shape == (z_0.shape[0],), (t.shape, z_0.shape)
@@ -27,6 +29,9 @@ def diffusion_loss(model, z_0, labels, t, eps, schedule):
     channels = z_0.shape[1]
     eps_hat = out[:, :channels]
     mse = mean_per_sample((eps - eps_hat) ** 2)                                         # Eq. (4), gamma_t = 1
+    if min_snr:
+        snr = schedule.alpha_bar[t] / (1 - schedule.alpha_bar[t])
+        mse = mse * jt.array((np.minimum(snr, min_snr) / snr).astype(np.float32))
     if out.shape[1] == channels:
         return {"mse": mse, "vb": jt.zeros_like(mse), "loss": mse}
     assert out.shape[1] == 2 * channels, (out.shape, z_0.shape)

@@ -3,7 +3,7 @@
 Made to imitate the autoencoders of large latent diffusion models at a hundredth of the cost. Tensors are named as in the
 author's files, whose layers are numbered, with `encoder.` and `decoder.` before the numbers.
 """
-from models.layers import Conv, GroupNorm, NumberedModules, up
+from models.layers import Conv, GroupNorm, NumberedModules, down, up
 from runtime.backend import jt, nn
 
 PATH_GROUPS = 4  # of the normalisation in a block's global path
@@ -36,11 +36,32 @@ class Half(NumberedModules):
         super().__init__({number: layer for number, layer in layers.items() if isinstance(layer, nn.Module)})
         self._run = list(layers.values())
 
+    @property
+    def layers(self):
+        """All that is run, in order."""
+        return self._run
+
     def execute(self, x):
         """x (B, C, H, W) -> (B, C', H', W')."""
         for layer in self._run:
             x = layer(x)
         return x
+
+
+class Upsampler(nn.Module):
+    """An image of twice the size: the small one enlarged, and details that three convolutions find in what it was made of."""
+
+    def __init__(self, channels, hidden):
+        super().__init__()
+        self.conv_in, self.conv, self.conv_out = Conv(channels, hidden), Conv(hidden, hidden), Conv(hidden, 12)
+
+    def execute(self, x, h):
+        """x (B, 3, H, W), h (B, C, H, W), the features that x was made of -> (B, 3, 2H, 2W)."""
+        b, _, height, width = x.shape
+        h = nn.relu(self.conv_in(h))
+        details = self.conv_out(nn.relu(self.conv(h)) + h)                               # (B, 3 x 2 x 2, H, W)
+        details = details.reshape(b, 3, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
+        return up(x) + details.reshape(b, 3, 2 * height, 2 * width)
 
 
 class TinyAutoencoder(nn.Module):
@@ -60,14 +81,26 @@ class TinyAutoencoder(nn.Module):
         for level in reversed(range(1, levels)):
             layers += [*(Block(c, coarse(level)) for _ in range(blocks)), up, Conv(c, c, bias=False)]
         self.decoder = Half(dict(enumerate([*layers, Block(c, False), Conv(c, 3)])))
+        self.upsampler = Upsampler(c, config.upsampler) if config.upsampler else None
 
     def encode(self, x):
         """x (B, 3, H, W) in [-1, 1] -> z (B, D, H/f, W/f)."""
-        return self.encoder(x * 0.5 + 0.5)
+        return self.encoder((x if self.upsampler is None else down(x)) * 0.5 + 0.5)
 
     def decode(self, z, quantise=True):
         """z (B, D, h, w) -> x (B, 3, H, W), about [-1, 1]. There is no codebook: `quantise` changes nothing."""
-        return self.decoder(z) * 2 - 1
+        return self.enlarge(*self.features(z))
+
+    def features(self, z):
+        """z (B, D, h, w) -> the last layer's input (B, C, H, W) and its output, an image (B, 3, H, W) in [0, 1]."""
+        *layers, last = self.decoder.layers
+        for layer in layers:
+            z = layer(z)
+        return z, last(z)
+
+    def enlarge(self, h, x):
+        """The features and their image -> an image about [-1, 1], twice as large where there is an upsampler."""
+        return (x if self.upsampler is None else self.upsampler(x, h)) * 2 - 1
 
     def execute(self, x):
         """x (B, 3, H, W) -> its reconstruction."""

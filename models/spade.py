@@ -1,8 +1,8 @@
 """SPADE, spatially adaptive normalisation (Park et al. 2019, "Semantic Image Synthesis with
 Spatially-Adaptive Normalization"), on group normalisation as in the SDM U-Net."""
 from models.kernels.conv import conv2d
-from models.kernels.norm_modulate import norm_modulate
-from models.layers import GROUPS, Conv, NumberedModules, relu
+from models.kernels.norm_modulate import norm_modulate_maps
+from models.layers import GROUPS, Conv, NumberedModules, down, relu
 from runtime.backend import jt, nn
 
 
@@ -16,20 +16,15 @@ class SPADE(nn.Module):
         self.mlp_gamma = Conv(hidden, channels)
         self.mlp_beta = Conv(hidden, channels)
 
-    def execute(self, h, segmentation, scale=None, shift=None):
-        """h (B, C, H, W), segmentation: SegmentationMaps, scale and shift (B, C) of the timestep -> like h, after
+    def execute(self, h, segmentation, timestep=None):
+        """h (B, C, H, W), segmentation: SegmentationMaps, timestep (1 or B, 2C): scale, shift -> like h, after
         SiLU."""
-        gamma, beta = self.modulation(segmentation.at(h.shape[2]))
         # 1 + gamma, not the paper's gamma: the layer starts close to plain GroupNorm.
-        return norm_modulate(h, gamma, beta, self._groups, 1e-5, scale, shift)
-
-    def modulation(self, mask):
-        """mask one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else, not h, not t."""
-        a = relu(self.mlp_shared[0](mask))                               # (B, 128, H, W)
-        return self.mlp_gamma(a), self.mlp_beta(a)
+        return norm_modulate_maps(h, self.maps(segmentation.at(h.shape[2])), self._groups, 1e-5, timestep)
 
     def maps(self, mask):
-        """mask one-hot (B, K, H, W) -> gamma and beta in one array (B, 2C, H, W), made by one convolution."""
+        """mask one-hot (B, K, H, W) -> gamma, beta (B, 2C, H, W), by one convolution for both. They depend on
+        nothing else, not h, not t."""
         weight = jt.concat([self.mlp_gamma.weight, self.mlp_beta.weight], dim=0)
         bias = jt.concat([self.mlp_gamma.bias, self.mlp_beta.bias], dim=0)
         return conv2d(relu(self.mlp_shared[0](mask)), weight, bias, padding=1)
@@ -50,6 +45,15 @@ class SPADE(nn.Module):
         return self._groups
 
 
+def shares(labels, classes, factor):
+    """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor), by area: the share that each class has of a
+    square of factor x factor pixels. What is smaller than a square leaves its trace; by nearest it may be missed."""
+    b, height, width = labels.shape
+    squares = labels.reshape(b, 1, height // factor, factor, width // factor, factor)
+    ids = jt.array(list(range(classes))).reshape(1, classes, 1, 1, 1, 1)
+    return (squares == ids).float32().sum(5).sum(3) * (1 / factor ** 2)
+
+
 def one_hot(labels, classes, factor):
     """labels (B, H, W), -1 = no mask -> (B, K, H / factor, W / factor), by nearest: every factor-th pixel.
     Where the label is -1 the vector is zero, which is the unconditional branch."""
@@ -59,13 +63,19 @@ def one_hot(labels, classes, factor):
 
 
 class SegmentationMaps:
-    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size."""
+    """The label maps of a batch as SPADE takes them: one-hot at each size, made once per size. resampling: nearest |
+    area, see one_hot and shares."""
 
-    def __init__(self, labels, classes):
+    def __init__(self, labels, classes, resampling="nearest"):
         self.labels, self.classes, self.sizes = labels, classes, {}
+        self.resample = {"nearest": one_hot, "area": shares}[resampling]
 
     def at(self, height):
-        """The one-hot masks (B, K, H, W) at a block's height."""
+        """The masks (B, K, H, W) at a block's height."""
         if height not in self.sizes:
-            self.sizes[height] = one_hot(self.labels, self.classes, self.labels.shape[1] // height)
+            finer = self.sizes.get(2 * height)
+            if self.resample is shares and finer is not None:
+                self.sizes[height] = down(finer)                         # a mean of means: the same shares, sooner
+            else:
+                self.sizes[height] = self.resample(self.labels, self.classes, self.labels.shape[1] // height)
         return self.sizes[height]

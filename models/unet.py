@@ -64,15 +64,21 @@ class UNet(nn.Module):
         return self._config.classes
 
     @property
+    def mask_resampling(self):
+        """How masks come to the size of a block: nearest | area."""
+        return self._config.mask_resampling
+
+    @property
     def coarsest(self):
         """The down-sampling factor of the middle block."""
         return 2 ** (len(self._config.channel_mult) - 1)
 
     def execute(self, z, t, labels):
-        """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids,
-        -1 where there is no mask -> (B, C or 2C, H, W)."""
-        emb = self.embed(t)
-        return self.decode(self.encode(z, emb), emb, SegmentationMaps(labels, self.classes))
+        """z (B, C, H, W); t a number for all rows, or (B,), on the training scale 0..999; labels (B, H, W) ids, or
+        several times as large, -1 where there is no mask -> (B, C or 2C, H, W)."""
+        emb, segmentation = self.embed(t), SegmentationMaps(labels, self.classes, self.mask_resampling)
+        segmentation.at(z.shape[2])                                    # the finest first: others are made of it
+        return self.decode(self.encode(z, emb), emb, segmentation)
 
     def encode(self, z, emb):
         """z (B, C, H, W) -> the outputs of all input_blocks. They depend on neither mask nor guidance."""

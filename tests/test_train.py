@@ -36,7 +36,7 @@ def options(folder, **more):
 
 def command(data, folder, *arguments, **more):
     """The command line of a run in `folder`."""
-    return [sys.executable, "train.py", "--config", "demo", "--input_path", str(data), *options(folder, **more),
+    return [sys.executable, "train.py", "--config", "mini", "--input_path", str(data), *options(folder, **more),
             *arguments]
 
 

@@ -53,11 +53,15 @@ class Run:
     def start(self, resume):
         """Begins, or goes on from the state. UserError as check()."""
         self.check(resume)
-        self.state = TrainingState(parameters_of(self.model), self.options, scaled=self.precision == "float16")
+        self.state = self.new_state()
         if self.state_file.exists():
             self.state.restore(state_tensors(self.state_file), read_header(self.state_file).step)
-            self.log.truncate_after(self.state.steps_done)
+        self.log.truncate_after(self.state.steps_done)       # also what a first attempt without a state left
         write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
+
+    def new_state(self):
+        """The state of step 0."""
+        return TrainingState(parameters_of(self.model), self.options, scaled=self.precision == "float16")
 
     # -------------------------------------------------------------------------------------------- the loop
 

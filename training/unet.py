@@ -53,14 +53,14 @@ def train_unet(config, pairs, autoencoder, resume):
         rows = train_rows[batch_rows(seed, step, options.batch_size, len(train_rows))]
         z_0, labels = rows_of(latents, rows)
         labels = drop_masks(labels, rng.random(len(rows)) < options.mask_dropout)
-        return z_0, labels, *draw_noise(rng, z_0.shape, len(schedule))
+        return z_0, labels, *draw_noise(rng, z_0.shape, len(schedule), options.timesteps)
 
     for z_0, labels, t, eps in run.batches(make_batch):      # from the saved step to the last
-        losses = diffusion_loss(model, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule)
+        losses = diffusion_loss(model, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule, options.min_snr)
         run.step(losses)                                     # AdamW, moving average, log line
         if run.due("save"):
             with run.averaged_weights():
-                metrics = validate(model, latents, val_rows, schedule, seed)
+                metrics = validate(model, latents, val_rows, schedule, seed, options.min_snr)
             run.save(metrics)
         if run.due("sample"):
             with run.averaged_weights():
@@ -75,7 +75,8 @@ def cached_latents(pairs, autoencoder, code, config):
         with jt.no_grad():
             return autoencoder.encode(from_uint8(images)).numpy()
 
-    return build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache)
+    return build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache,
+                         label_factor=config.label_factor)
 
 
 def rows_of(latents, rows):
@@ -83,35 +84,41 @@ def rows_of(latents, rows):
     return np.ascontiguousarray(latents.z[rows]), latents.labels[rows].astype(np.int32)
 
 
-def draw_noise(rng, shape, timesteps):
-    """t (B,) uniform on the schedule, eps ~ N(0, I) of z's shape (B, C, h, w)."""
-    return rng.integers(timesteps, size=shape[0]), rng.standard_normal(shape, dtype=np.float32)
+def draw_noise(rng, shape, timesteps, spread="uniform"):
+    """t (B,) on the schedule, eps ~ N(0, I) of z's shape (B, C, h, w). spread: uniform, or logit_normal (Esser et al.
+    2024, "Scaling Rectified Flow Transformers"): a normal variable's logistic function, half of it in 0.34 .. 0.66."""
+    if spread == "uniform":
+        t = rng.integers(timesteps, size=shape[0])
+    else:
+        t = (timesteps / (1 + np.exp(-rng.standard_normal(shape[0])))).astype(int)
+    return t, rng.standard_normal(shape, dtype=np.float32)
 
 
-def validate(model, latents, rows, schedule, seed):
+def validate(model, latents, rows, schedule, seed, min_snr=0.0):
     """{"val_loss", ...}, the mean losses of held-out rows, one at a time and always with the same noise."""
     totals = []
     for row in rows:
         z_0, labels = rows_of(latents, np.repeat(row, VALIDATION_DRAWS))
         t, eps = draw_noise(generator(seed, "validation", int(row)), z_0.shape, len(schedule))
         with jt.no_grad():
-            losses = diffusion_loss(model, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule)
+            losses = diffusion_loss(model, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule, min_snr)
             totals.append({name: value.numpy().mean() for name, value in losses.items()})
     return {f"val_{name}": float(np.mean([total[name] for total in totals])) for name in totals[0]}
 
 
 def preview(model, autoencoder, pairs, labels, schedule, config):
-    """A picture of held-out pairs: mask | reference | sample | photo. labels: (B, h, w)."""
+    """A picture of held-out pairs: mask | reference | sample | photo. labels: (B, h, w) or larger."""
     images = np.stack([read_image(pair.image, config.data.height, config.data.width) for pair in pairs])
     # Each mask is painted in the style of the next image.
     references = np.roll(images, 1, axis=0) if len(images) > 1 else images
-    labels, factor = labels.astype(np.int32), config.autoencoder.factor
+    labels, factor = labels.astype(np.int32), config.label_factor
     round_ = RoundConfig(t_start=int(PREVIEW_START * len(schedule)), steps=PREVIEW_STEPS,
                          guidance=config.sampling.rounds[0].guidance)
     sampling = SamplingConfig(rounds=[round_], colour_transfer="none", seed=config.train.seed)
     with jt.no_grad():
         samples, _ = synthesise(autoencoder.encode, autoencoder.decode, CachedUNet(model), references, labels,
-                                [pair.stem for pair in pairs], sampling, schedule, config.unet.latent_channels)
+                                [pair.stem for pair in pairs], sampling, schedule, config.unet.latent_channels,
+                                latent_size=config.latent_size)
     masks = [pictures.colour_labels(mask.repeat(factor, 0).repeat(factor, 1)) for mask in labels]
     return pictures.grid([list(row) for row in zip(masks, references, samples, images)],
                          captions=["mask", "reference", "sample", "the mask's own photo"])

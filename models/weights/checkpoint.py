@@ -16,9 +16,11 @@ from safetensors import SafetensorError, safe_open
 from configs.legacy import translate
 from models.layers import parameters_of
 from runtime.backend import jt
+from runtime.documents import parse_json
 from runtime.errors import RunError, UserError
 from runtime.files import replacing
 
+KINDS = ("unet", "autoencoder", "segmenter")
 RAW = "raw."
 FORMAT = "iidm-1"
 DTYPES = {"float32": "F32", "float16": "F16", "float64": "F64"}
@@ -84,15 +86,35 @@ def read_header(path, kind=None):
         raise UserError(f"{path}: its metadata has format {values.get('format')!r}, expected {FORMAT!r}")
     plain = {"kind", "weights"}
     try:
-        header = Header(**{key: values[key] if key in plain else json.loads(values[key])
+        header = Header(**{key: values[key] if key in plain else parse_json(values[key])
                            for key in Header.__dataclass_fields__})
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its metadata is not whole ({error!r})") from None
-    if isinstance(header.config, dict):
-        header.config = translate(header.config)     # what an earlier version wrote
+    problems = [f"{path}: its metadata has {line}" for line in untrue(header)]
+    if problems:
+        raise UserError(problems)
+    header.config = translate(header.config)         # what an earlier version wrote
     if kind and header.kind != kind:
         raise UserError(f"{path}: holds the weights of {header.kind}, expected {kind}")
     return header
+
+
+def untrue(header):
+    """A line for each part of a Header that is of another type than this project writes; the config is checked when it is
+    used (configs/schema.py)."""
+    number = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
+    rules = {"kind": (header.kind in KINDS, " or ".join(KINDS)),
+             "config": (isinstance(header.config, dict), "an object"),
+             "step": (isinstance(header.step, int) and not isinstance(header.step, bool) and 0 <= header.step < 1 << 53,
+                      "a whole number from 0 on"),
+             "weights": (header.weights in ("ema", "raw"), "ema or raw"),
+             "metrics": (isinstance(header.metrics, dict) and all(map(number, header.metrics.values())),
+                         "an object of numbers"),
+             "parents": (isinstance(header.parents, list) and all(isinstance(parent, dict) for parent in header.parents),
+                         "a list of objects"),
+             "extra": (isinstance(header.extra, dict), "an object")}
+    return [f"{name} {str(getattr(header, name))[:60]!r}, expected {expected}" for name, (fine, expected) in rules.items()
+            if not fine]
 
 
 def read_tensors(path, prefix=""):
@@ -150,5 +172,10 @@ def weights_hash(model):
 def tensor_shapes(path, prefix=""):
     """{name: shape} of the tensors under a prefix, without reading them."""
     with open_checkpoint(path) as file:
-        return {name[len(prefix):]: tuple(file.get_slice(name).get_shape()) for name in file.keys()
-                if name.startswith(prefix) and (prefix or not name.startswith(RAW))}
+        found = {name: file.get_slice(name) for name in file.keys()
+                 if name.startswith(prefix) and (prefix or not name.startswith(RAW))}
+        problems = [f"{path}: {name} is of the type {part.get_dtype()}, expected {' or '.join(DTYPES.values())}"
+                    for name, part in found.items() if part.get_dtype() not in DTYPES.values()]
+        if problems:
+            raise UserError(problems)
+        return {name[len(prefix):]: tuple(part.get_shape()) for name, part in found.items()}

@@ -59,6 +59,18 @@ def build(train, encode=None, cache="cache", weights="w", flip=True, batch_size=
     )
 
 
+def test_label_maps_may_be_larger_than_the_latents(train):
+    pairs, config = find_train(train, ()), DataConfig(height=H, width=W)
+    options = dict(batch_size=4, progress=False, label_factor=1)
+    whole = build_or_open(pairs, config, FACTOR, Encoder(), "w", train / "whole", **options)
+    assert whole.z.shape == (2 * COUNT, 3, H // FACTOR, W // FACTOR) and whole.labels.shape == (2 * COUNT, H, W)
+    np.testing.assert_array_equal(whole.labels[2], np.asarray(Image.open(train / "labels" / "s1.png")))
+    again = Encoder()
+    build_or_open(pairs, config, FACTOR, again, "w", train / "whole", **options)
+    assert again.seen == 0 and open_latents(train / "whole").labels.shape == whole.labels.shape
+    assert build(train).fingerprint != whole.fingerprint
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 

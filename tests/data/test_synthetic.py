@@ -147,6 +147,13 @@ def test_a_stopped_call_goes_on_and_draws_only_what_is_missing(tmp_path, monkeyp
     assert len(drawn) == 3 + 3 and files(tmp_path / "a") == files(tmp_path / "b")
 
 
+def test_several_processes_write_the_same_files(tmp_path):
+    for folder, processes in (("one", 1), ("two", 2)):
+        write(tmp_path / folder, train=60, test=8, width=24, height=18, processes=processes)
+    one, two = files(tmp_path / "one"), files(tmp_path / "two")
+    assert one == two and len(one) == 2 * 68 + 2
+
+
 def test_a_folder_with_something_else_is_refused_and_replaced_only_when_asked(tmp_path):
     write(tmp_path)
     with pytest.raises(UserError, match=r"found scenes with train 3 \(asked: 4\), expected an empty or new folder"):

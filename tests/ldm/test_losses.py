@@ -47,9 +47,10 @@ def case(t, shape=SHAPE, error=0.5, seed=0):
     return z_0, out.astype(np.float32), np.array(t), eps
 
 
-def loss_of(z_0, out, t, eps, schedule):
+def loss_of(z_0, out, t, eps, schedule, **options):
     labels = jt.zeros((len(t), *z_0.shape[2:]), "int32")
-    losses = diffusion_loss(lambda z_t, t, labels: jt.array(out), jt.array(z_0), labels, t, jt.array(eps), schedule)
+    losses = diffusion_loss(lambda z_t, t, labels: jt.array(out), jt.array(z_0), labels, t, jt.array(eps), schedule,
+                            **options)
     return {name: value.numpy() for name, value in losses.items()}
 
 
@@ -62,6 +63,16 @@ def test_losses_equal_the_published_formulas_in_float64(t, error):
     np.testing.assert_allclose(found["mse"], mse, rtol=1e-5)
     np.testing.assert_allclose(found["vb"], vb, rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(found["loss"], mse + vb, rtol=1e-5)
+
+
+def test_min_snr_takes_weight_where_there_is_little_noise():
+    schedule = make_schedule("linear")
+    z_0, out, t, eps = case([5, 400, 999])
+    found, (mse, vb) = loss_of(z_0, out, t, eps, schedule, min_snr=5.0), expected(z_0, out, t, eps, schedule)
+    snr = schedule.alpha_bar[t] / (1 - schedule.alpha_bar[t])
+    assert snr[0] > 5 > snr[1]
+    np.testing.assert_allclose(found["mse"], mse * np.minimum(5, snr) / snr, rtol=1e-5)
+    np.testing.assert_allclose(found["vb"], vb, rtol=1e-5)
 
 
 def test_losses_keep_their_digits_at_the_full_latent_size():

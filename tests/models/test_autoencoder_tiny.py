@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from pathlib import Path
 
@@ -7,12 +8,18 @@ import pytest
 from configs.schema import AutoencoderConfig
 from models.autoencoder import build_autoencoder
 from models.layers import parameters_of
+from models.weights.checkpoint import fill
 from runtime.backend import jt
 from tests.helpers import ROOT, convolve, normalise, on_cpu, with_drawn_weights
 
 SMALL = AutoencoderConfig(kind="tiny", channels=32, channel_mult=[1, 1, 1], res_blocks=1, z_channels=5, embed_dim=5,
                           global_path=True)
 SHARED = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+def arrays(model):
+    """{name: array} of a model's weights."""
+    return {name: var.numpy() for name, var in parameters_of(model).items()}
 
 
 def relu(x):
@@ -52,6 +59,30 @@ def test_both_halves_follow_their_definition(rng):
         np.testing.assert_allclose(found, by_definition(weights, "encoder", x / 2 + 0.5), atol=5e-5)
         found = model.decode(jt.array(z.astype(np.float32))).numpy()
         np.testing.assert_allclose(found, 2 * by_definition(weights, "decoder", z) - 1, atol=5e-5)
+
+
+@on_cpu
+def test_with_an_upsampler_it_sees_means_of_2_x_2_pixels_and_paints_all_of_them(rng):
+    small = with_drawn_weights(build_autoencoder(SMALL))
+    model = build_autoencoder(dataclasses.replace(SMALL, upsampler=4))
+    fill(model, {**arrays(small), **{f"upsampler.{name}": array for name, array in arrays(with_drawn_weights(
+        build_autoencoder(dataclasses.replace(SMALL, upsampler=4)).upsampler)).items()}}, "test")
+    assert dataclasses.replace(SMALL, upsampler=4).factor == 2 * SMALL.factor
+    x = rng.uniform(-1, 1, (2, 3, 16, 24)).astype(np.float32)
+    with jt.no_grad():
+        z = model.encode(jt.array(x))
+        half = x.reshape(2, 3, 8, 2, 12, 2).mean((3, 5))
+        np.testing.assert_allclose(z.numpy(), small.encode(jt.array(half)).numpy(), atol=1e-5)
+        h, image = model.features(z)
+        np.testing.assert_allclose(2 * image.numpy() - 1, small.decode(z).numpy(), atol=1e-5)
+        w = arrays(model.upsampler)
+        conv = lambda name, a: convolve(a, w[f"{name}.weight"], w[f"{name}.bias"], padding=1)
+        a = relu(conv("conv_in", h.numpy()))
+        details = conv("conv_out", relu(conv("conv", a)) + a)                            # (2, 12, 8, 12)
+        expected = image.numpy().repeat(2, 2).repeat(2, 3)
+        for c, i, j in np.ndindex(3, 2, 2):
+            expected[:, c, i::2, j::2] += details[:, 4 * c + 2 * i + j]
+        np.testing.assert_allclose(model.decode(z).numpy(), 2 * expected - 1, atol=1e-4)
 
 
 def test_only_the_coarsest_blocks_have_the_global_path_and_resampling_has_no_bias():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.layers import GROUPS, parameters_of
-from models.spade import SPADE, SegmentationMaps, one_hot
+from models.spade import SPADE, SegmentationMaps, one_hot, shares
 from runtime.backend import jt
 from tests.helpers import convolve, normalise, on_cpu, silu, with_drawn_weights
 
@@ -39,6 +39,24 @@ def test_one_hot_takes_every_factor_th_pixel_and_no_mask_is_the_zero_vector(rng,
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_shares_are_the_part_of_each_square_that_a_class_has_and_no_mask_adds_to_none(rng, factor):
+    labels = rng.integers(-1, CLASSES, (2, 8, 12)).astype(np.int32)
+    squares = labels.reshape(2, 1, 8 // factor, factor, 12 // factor, factor)
+    expected = (squares == np.arange(CLASSES).reshape(1, -1, 1, 1, 1, 1)).mean((3, 5))
+    np.testing.assert_array_equal(shares(jt.array(labels), CLASSES, factor).numpy(), expected.astype(np.float32))
+
+
+def test_masks_by_area_keep_what_is_smaller_than_a_pixel_and_are_the_same_in_whatever_order_the_sizes_are_asked_for(rng):
+    labels = np.zeros((1, 16, 24), np.int32)
+    labels[0, 5, 7] = 9                                       # between the pixels that nearest takes
+    nearest, first, last = (SegmentationMaps(jt.array(labels), CLASSES, resampling=how) for how in ("nearest", "area", "area"))
+    assert nearest.at(4).numpy()[0, 9].max() == 0 and first.at(4).numpy()[0, 9, 1, 1] == 1 / 16
+    found = [first.at(2).numpy(), last.at(2).numpy()]         # of the finer one, and of the labels themselves
+    np.testing.assert_array_equal(*found)
+    assert found[0][0, 9, 0, 0] == 1 / 64
+
+
 @pytest.mark.parametrize("timestep", [False, True])
 @on_cpu
 def test_spade_follows_eq_1_of_its_paper_then_the_timestep_then_silu(rng, timestep):
@@ -52,7 +70,7 @@ def test_spade_follows_eq_1_of_its_paper_then_the_timestep_then_silu(rng, timest
     v = normalise(h, GROUPS, 1e-5) * (1 + gamma) + beta
     if timestep:
         v = v * (1 + scale[..., None, None]) + shift[..., None, None]
-    given = [jt.array(scale), jt.array(shift)] if timestep else []
+    given = [jt.array(np.concatenate([scale, shift], axis=1))] if timestep else []
     np.testing.assert_allclose(layer(jt.array(h), segmentation_of(labels), *given).numpy(), silu(v), atol=2e-5)
 
 
@@ -61,10 +79,9 @@ def test_a_class_modulates_its_interior_evenly_and_classes_differ():
     layer = spade()
     inside = {}
     for label in (-1, 0, 7):
-        gamma, beta = (m.numpy()[..., 2:-2, 2:-2] for m in layer.modulation(mask_of(np.full((1, 8, 12), label))))
-        for m in (gamma, beta):
-            np.testing.assert_allclose(m, np.broadcast_to(m[..., :1, :1], m.shape), atol=1e-6)
-        inside[label] = np.concatenate([gamma, beta])[..., 0, 0]
+        maps = layer.maps(mask_of(np.full((1, 8, 12), label))).numpy()[..., 2:-2, 2:-2]
+        np.testing.assert_allclose(maps, np.broadcast_to(maps[..., :1, :1], maps.shape), atol=1e-6)
+        inside[label] = maps[..., 0, 0]
     for one, other in ((-1, 0), (0, 7), (-1, 7)):
         assert np.abs(inside[one] - inside[other]).max() > 0.05
 
@@ -75,8 +92,9 @@ def test_a_pixel_of_the_mask_reaches_two_pixels_and_no_further():
     labels = np.full((1, 8, 12), 3)
     changed = labels.copy()
     changed[0, 4, 6] = 21
-    for one, other in zip(layer.modulation(mask_of(labels)), layer.modulation(mask_of(changed))):
-        rows, columns = np.nonzero(np.abs(one.numpy() - other.numpy()).max((0, 1)))
+    one, other = (layer.maps(mask_of(given)).numpy().reshape(2, CHANNELS, 8, 12) for given in (labels, changed))
+    for change in np.abs(one - other).max(1):                 # of gamma and of beta
+        rows, columns = np.nonzero(change)
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 6, 4, 8)
 
 

@@ -227,7 +227,7 @@ def train(data, folder, *arguments, steps=STEPS):
               "train.segmenter.decay": False, "train.segmenter.lr": 1.0e-3, "segmenter.widths": TINY_SEGMENTER.widths,
               "segmenter.decoder": TINY_SEGMENTER.decoder, "train.segmenter.keep": 9}
     words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
-    done = subprocess.run([sys.executable, "train.py", "--config", "demo", "--stage", "segmenter", "--input_path", str(data),
+    done = subprocess.run([sys.executable, "train.py", "--config", "mini", "--stage", "segmenter", "--input_path", str(data),
                            *words, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900)
     return done.returncode, done.stdout, done.stderr
 
