@@ -16,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from data.images import image_size
 from data.landscape import find_test
 from runtime.errors import RunError, UserError
 from runtime.files import replacing
@@ -151,14 +152,6 @@ def fill_selects(folder, stems, known):
         with replacing(place / f"{stem}.jpg") as temporary:
             shutil.copyfile(Path(folder) / f"{stem}.jpg", temporary)
     return place
-
-
-def image_size(text):
-    """512x384 as (512, 384)."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected WIDTHxHEIGHT")
-    return int(match[1]), int(match[2])
 
 
 def main(argv):
