@@ -46,6 +46,7 @@ def main(argv):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="imgs/, labels/ and label_to_img.json, which pairs masks with other photos")
     parser.add_argument("--segmenter", metavar="FILE", help="also measure M; as for evaluate.py")
+    parser.add_argument("--kinds", nargs="+", choices=BETWEEN, default=BETWEEN, help="which (default: all)")
     parser.add_argument("--picture", help="draw some photos in all ways")
     args = parser.parse_args(argv)
     cases = find_test(args.folder, args.folder)
@@ -60,7 +61,7 @@ def main(argv):
     print("| transfer | " + " | ".join(f"S {name}" for name in STYLES) + " | structure |" + (" M |" if segment else "")
           + " ms |\n|" + "---|" * (len(STYLES) + 3 + bool(segment)))
     columns = [[pictures.colour_labels(full), photo, reference] for photo, _, full, reference, _ in photos[:SHOWN]]
-    for kind in BETWEEN:
+    for kind in args.kinds:
         begun = time.perf_counter()
         images = [transfer(kind, photo, reference, m, theirs) for photo, m, _, reference, theirs in photos]
         seconds = (time.perf_counter() - begun) / len(photos)
@@ -73,7 +74,7 @@ def main(argv):
         for row, image in zip(columns, images):
             row.append(image)
     if args.picture:
-        pictures.save(args.picture, pictures.grid(columns, ["mask", "photo", "reference", *BETWEEN], scale=0.4))
+        pictures.save(args.picture, pictures.grid(columns, ["mask", "photo", "reference", *args.kinds], scale=0.4))
 
 
 if __name__ == "__main__":

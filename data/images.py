@@ -1,9 +1,9 @@
 """Single image and mask files: whatever a picture's mode and size, read as RGB; masks as ids; broken files named."""
+import argparse
 import contextlib
 import os
-import stat
-import argparse
 import re
+import stat
 import warnings
 
 import numpy as np
