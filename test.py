@@ -68,7 +68,9 @@ def main(argv):
     cases = find_test(args.input_path, args.img_path)[:args.limit]
     from sampling.best_of import selection
     from sampling.contact_sheet import write_contact_sheet
+    from sampling.hand_in import confirm
     from sampling.networks import find_checkpoint
+    from sampling.painting import needs_masks
     from sampling.submission import Submission, claim, input_hash, manifest_settings, not_an_input
     not_an_input(args.output_path, {part.parent for case in cases for part in (case.mask, case.reference) if part})
     checkpoint = find_checkpoint(args.checkpoint)
@@ -76,14 +78,15 @@ def main(argv):
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
     height, width = config.data.height, config.data.width
-    check_test(cases, config.data)
+    by_class = needs_masks(config.sampling)
+    check_test(cases, config.data, reference_masks=by_class)
     if rank == 0:
         claim(args.output_path)                                                # before the long work, not after it
     networks = load_networks(config, checkpoint, weights)
 
     selected = selection(args.candidates, args.select, args.segmenter)
     results = Submission(args.output_path, manifest_settings(config, networks.hashes, selected.settings()),
-                         {case.name: input_hash(case) for case in cases}, height, width, config.output,
+                         {case.name: input_hash(case, by_class) for case in cases}, height, width, config.output,
                          args.overwrite, first=rank == 0, timesteps=config.diffusion.timesteps)
     ours = shard(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]
@@ -95,6 +98,7 @@ def main(argv):
     stems = [case.stem for case in cases]
     results.wait(stems)
     archive = results.finish(stems)
+    confirm(results.folder, stems, (width, height))
     similarity = write_contact_sheet(cases, results, height, width)
     print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; "
           f"style similarity S {similarity:.2f} %")

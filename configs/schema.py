@@ -19,6 +19,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")      # what a network can comput
 SCHEDULES = ("linear", "cosine", "scaled_linear", "constant_slope")
 SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
 SPACINGS = ("uniform", "logsnr")
+COLOUR_TRANSFERS = ("cielab8", "reinhard", "monge_kantorovich", "class_cielab", "class_monge_kantorovich", "none")
 
 
 class ConfigError(UserError):
@@ -29,7 +30,7 @@ class ConfigError(UserError):
 class DataConfig:
     height: int = ranged(384, 8, 16384)         # of the images, pixels; 512x384 is the challenge's size
     width: int = ranged(512, 8, 16384)
-    exclude: list[str] = field(default_factory=list)  # stems of training pairs to leave out
+    exclude: list[str] = field(default_factory=list)  # stems of training pairs to leave out, or .txt files of them
     # pairs held out of training (at most a tenth of all); 0: none, and seen ones are measured
     validation: int = ranged(100, 0, MANY)
     cache: str = "datasets"           # folder of the latent cache
@@ -237,7 +238,7 @@ class SamplingConfig:
         RoundConfig(t_start=598, steps=300, guidance=3.5),
         RoundConfig(t_start=638, steps=320, guidance=3.7),
         RoundConfig(t_start=380, steps=20, guidance=3.7)], length=(1, 100))
-    colour_transfer: str = "cielab8"  # between rounds, Eq. (6): cielab8 | reinhard | none
+    colour_transfer: str = "cielab8"  # between rounds, Eq. (6): one of COLOUR_TRANSFERS; class_*: needs labels/ beside imgs/
     seed: int = ranged(0, 0, SEEDS)
     precision: str = "float32"        # of both networks: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
     batch_size: int = ranged(4, 1, 4096)
@@ -251,7 +252,7 @@ class SamplingConfig:
 
     def check(self):
         one_of("sampling.precision", self.precision, (*PRECISIONS, "auto"))
-        one_of("sampling.colour_transfer", self.colour_transfer, ["cielab8", "reinhard", "none"])
+        one_of("sampling.colour_transfer", self.colour_transfer, COLOUR_TRANSFERS)
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """Single image and mask files: whatever a picture's mode and size, read as RGB; masks as ids; broken files named."""
+import argparse
 import contextlib
 import os
+import re
 import stat
 import warnings
 
@@ -47,6 +49,14 @@ def read_labels(path, height, width):
         raise UserError(problem)
     mask = Image.fromarray(ids.astype(np.uint8))
     return np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
+
+
+def image_size(text):
+    """512x384 as (512, 384), for argparse."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected WIDTHxHEIGHT")
+    return int(match[1]), int(match[2])
 
 
 def image_problem(path):

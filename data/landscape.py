@@ -35,11 +35,16 @@ class Case:
     mask: Path
     reference: Optional[Path]
 
+    @property
+    def reference_mask(self):
+        """Where the reference's own mask is in a training folder: labels/ beside its imgs/."""
+        return self.reference.parent.parent / "labels" / f"{self.reference.stem}.png"
+
 
 def find_train(input_path, exclude=()):
-    """The pairs D/imgs/<stem>.jpg (.jpeg, .png) and D/labels/<stem>.png without the excluded stems, sorted by stem.
+    """The pairs D/imgs/<stem>.jpg (.jpeg, .png) and D/labels/<stem>.png without the excluded ones, sorted by stem.
 
-    Raises UserError when there are no such folders, or nothing in them.
+    exclude: stems, and .txt files that list some. Raises UserError when there are no such folders, or nothing in them.
     """
     root = Path(input_path)
     images, labels = root / "imgs", root / "labels"
@@ -51,7 +56,7 @@ def find_train(input_path, exclude=()):
         if path.stem in masks:
             doubles.append(f"{path}: found a second mask of this stem ({masks[path.stem].name}), expected one")
         masks.setdefault(path.stem, path)
-    stems = sorted((set(photos) | set(masks)) - set(exclude))
+    stems = sorted((set(photos) | set(masks)) - set(excluded_stems(exclude)))
     if doubles:
         raise UserError(doubles)
     if not stems:
@@ -59,6 +64,27 @@ def find_train(input_path, exclude=()):
         raise UserError(f"{root}: found no images{left}, expected imgs/<stem>.jpg and labels/<stem>.png")
     return [Pair(stem, photos.get(stem, images / f"{stem}.jpg"), masks.get(stem, labels / f"{stem}.png"))
             for stem in stems]
+
+
+def excluded_stems(exclude):
+    """The stems that data.exclude means: each entry is a stem, or a .txt file of stems, one a line, # before remarks.
+
+    Raises UserError for a file that is not there.
+    """
+    stems, problems = [], []
+    for entry in exclude:
+        if not entry.endswith(".txt"):
+            stems.append(entry)
+            continue
+        try:
+            lines = Path(entry).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            problems.append(f"data.exclude: found {entry}, expected a text file of stems there")
+            continue
+        stems += [stem for stem in (line.split("#")[0].strip() for line in lines) if stem]
+    if problems:
+        raise UserError(problems)
+    return stems
 
 
 def check_train(pairs, config_data, progress=True):
@@ -86,7 +112,7 @@ def check_train(pairs, config_data, progress=True):
     if config_data.exclude:
         known = set(_photos(folder)[0]) | {path.stem for path in _files(pairs[0].labels.parent, (".png",))}
         problems += [f"data.exclude: found {stem!r}, expected the stem of a file in {folder}"
-                     for stem in config_data.exclude if stem not in known]
+                     for stem in excluded_stems(config_data.exclude) if stem not in known]
     problems += _every(check, pairs, "checking pairs", progress)
     if problems:
         raise UserError(problems)
@@ -143,10 +169,10 @@ def check_images(paths, progress=True):
     return _every(lambda path: [image_problem(path)], paths, "checking images", progress)
 
 
-def check_test(cases, config_data, progress=True, references=True):
+def check_test(cases, config_data, progress=True, references=True, reference_masks=False):
     """Reads every file of find_test's cases once. Raises one UserError with all problems found.
 
-    references: whether those have to be there.
+    references: whether those have to be there; reference_masks: whether their own masks have to.
     """
     if not cases:
         raise UserError("test data: found no masks, expected <stem>.png files")
@@ -170,6 +196,10 @@ def check_test(cases, config_data, progress=True, references=True):
     problems += _every(check_mask, cases, "checking masks", progress)
     used = sorted({case.reference for case in cases if references and case.reference and case.reference.is_file()})
     problems += _every(lambda path: [image_problem(path)], used, "checking references", progress)
+    if reference_masks:
+        masks = sorted({case.reference_mask for case in cases if case.reference})
+        problems += _every(lambda path: [mask_problem(path, config_data.height, config_data.width)], masks,
+                           "checking masks of references", progress)
     if problems:
         raise UserError(problems)
 

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.images import read_image, read_labels
+from data.landscape import excluded_stems
 from runtime.documents import read_json
 from runtime.errors import RunError, UserError
 from runtime.files import flush, sha256, write_json
@@ -103,7 +104,7 @@ def describe(pairs, config_data, factor, weights_hash, progress=True, label_fact
                            disable=not progress, leave=False))
     files = hashlib.sha256("".join(hashes).encode()).hexdigest()
     found = dict(version=VERSION, height=height, width=width, factor=factor, flip=config_data.flip,
-                 exclude=sorted(config_data.exclude), weights=weights_hash, files=files)
+                 exclude=sorted(excluded_stems(config_data.exclude)), weights=weights_hash, files=files)
     if label_factor not in (None, factor):                             # else the fingerprint is that of older caches
         found["label_factor"] = label_factor
     found["fingerprint"] = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()

@@ -7,10 +7,16 @@ import numpy as np
 from data.batches import background_calls, prefetch
 from data.landscape import read_image, read_labels
 from ldm.algorithm2 import evaluations, synthesise
+from ldm.colour_transfer import BY_CLASS
 from runtime.log import progress_bar
 from sampling.best_of import Selection, best_of, write_scores
 
 THREADS = 2  # that read, and that write
+
+
+def needs_masks(sampling):
+    """Whether colours go by class, between rounds of which there are several."""
+    return sampling.colour_transfer in BY_CLASS and len(sampling.rounds) > 1
 
 
 @dataclass
@@ -55,14 +61,22 @@ class Painter:
         return (np.stack([read_image(case.reference, height, width) for case in batch]),
                 np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
 
+    def reference_labels(self, batch):
+        """The references' own masks, ids like those of m, where colours go by class; else None."""
+        if not needs_masks(self.config.sampling):
+            return None
+        size = self.config.data.height // self.config.label_factor, self.config.data.width // self.config.label_factor
+        return np.stack([read_labels(case.reference_mask, *size) for case in batch])
+
     def paint(self, batch, references, labels, progress):
         """The images of a batch, uint8 (B, H, W, 3). progress(n) is called after each denoising step of n images."""
-        net, stems = self.networks, [case.stem for case in batch]
+        net, stems, theirs = self.networks, [case.stem for case in batch], self.reference_labels(batch)
 
         def synthesised(names):
             return synthesise(net.encode, net.decode, net.unet, references, labels, names, self.config.sampling,
                               net.schedule, self.config.unet.latent_channels,
-                              progress=lambda: progress(len(batch)), latent_size=self.config.latent_size)[0]
+                              progress=lambda: progress(len(batch)), latent_size=self.config.latent_size,
+                              reference_labels=theirs)[0]
 
         if self.selection.candidates == 1:
             return synthesised(stems)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,13 @@ from configs.schema import config_dict
 from data.images import open_image
 from runtime import pictures
 from runtime.documents import read_json
-from runtime.errors import RunError, UserError
-from runtime.files import replacing, sha256, write_bytes, write_json
+from runtime.errors import RunError, UserError, run_script
+from runtime.files import sha256, write_bytes, write_json
 from runtime.lock import hold
 from runtime.log import progress_bar
+from sampling.hand_in import ARCHIVE, main, pack
 
-MANIFEST, ARCHIVE, SUMS = "manifest.json", "result.zip", "images.sha256"
+MANIFEST, SUMS = "manifest.json", "images.sha256"
 OURS = (MANIFEST, ARCHIVE, SUMS, "candidates.csv", "contact_sheet.png")     # besides the images
 UNSAID = {"precision": "float32"}  # settings that earlier manifests do not name, and what they were
 SAME_IMAGES = ("batch_size", "spade_cache_gb", "autoencoder_gb")  # of `sampling`: images do not depend on these
@@ -134,18 +134,7 @@ class Submission:
         problems = [problem for problem in map(self.problem, stems) if problem]
         if problems:
             raise RunError("; ".join(problems[:5]) + f" ({len(problems)} of {len(stems)} images)")
-        archive = self.folder / ARCHIVE
-        with replacing(archive) as temporary:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as stream:  # JPEG does not compress further
-                for stem in stems:
-                    # A fixed date: the same images make the same bytes.
-                    info = zipfile.ZipInfo(f"{stem}.jpg", date_time=(1980, 1, 1, 0, 0, 0))
-                    info.external_attr = 0o644 << 16
-                    stream.writestr(info, self.path(stem).read_bytes())
-        with zipfile.ZipFile(archive) as stream:
-            if stream.testzip() is not None or sorted(stream.namelist()) != sorted(f"{stem}.jpg" for stem in stems):
-                raise RunError(f"{archive}: does not hold the {len(stems)} images it was made of; is the disk full?")
-        return archive
+        return pack(self.folder, stems)
 
 
 def manifest_settings(config, hashes, selected=None):
@@ -206,9 +195,9 @@ def wait_for(manifest, seconds=600):
         time.sleep(0.1)
 
 
-def input_hash(case):
-    """One hash of a mask and its reference."""
-    return sha256(case.mask)[:32] + sha256(case.reference)[:32]
+def input_hash(case, reference_mask=False):
+    """One hash of a mask and its reference, and of that one's own mask where colours go by class."""
+    return sha256(case.mask)[:32] + sha256(case.reference)[:32] + (sha256(case.reference_mask)[:32] if reference_mask else "")
 
 
 def read_manifest(path, timesteps=1000):
@@ -228,3 +217,7 @@ def short(value):
     """A value in at most 100 characters."""
     text = json.dumps(value)
     return text if len(text) <= 100 else text[:97] + "..."
+
+
+if __name__ == "__main__":
+    run_script(main)                  # python -m sampling.submission: the hand-in, sampling/hand_in.py
