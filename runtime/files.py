@@ -1,11 +1,15 @@
 """Files that are whole or absent: written under a temporary name, flushed to the disk, renamed."""
 import contextlib
+import errno
 import glob
 import hashlib
 import json
 import os
 import platform
+import shutil
 from pathlib import Path
+
+from runtime.errors import RunError
 
 HOST = "".join(c for c in platform.node() if c.isalnum()) or "host"  # folders may be shared between machines
 
@@ -26,6 +30,26 @@ def replacing(path):
             flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def room_for(path, size):
+    """RunError that says what is needed where the disk has no room for `size` bytes at `path`, before they are written or while
+    they are."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_orphans(path)
+    free = shutil.disk_usage(path.parent).free
+    full = RunError(f"{path}: needs {size / 1e9:.3g} GB, found {free / 1e9:.3g} GB free on its disk; what was saved before is "
+                    "whole. Make room there and go on with --resume")
+    if free < size:
+        raise full
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise full from None
 
 
 def remove_orphans(path):
