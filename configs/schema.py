@@ -134,7 +134,10 @@ class StageConfig:
     warmup: int = 0                   # steps over which the learning rate rises from 0
     decay: bool = False               # cosine decay of the learning rate to 0 over `steps`
     weight_decay: float = 0.0
+    clip: float = 0.0                 # largest norm of all gradients together; 0 = any. With one the log shows the norm
+    accumulate: int = 1               # parts that a batch is computed in, one after another: less memory, the same step
     ema: float = 0.9999               # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
+    more_ema: list[float] = field(default_factory=list)    # further lengths kept beside it; validation chooses; U-Net only
     mask_dropout: float = 0.2         # p(mask dropped) for classifier-free guidance; U-Net only
     crop: int = 0                     # side of the random square crops, pixels; 0 = whole images; not of the U-Net
     codebook_start: int = 1000        # step at which the codes are placed on latents and quantising begins; 0 = as they are
@@ -142,10 +145,22 @@ class StageConfig:
     sample_every: int = 5000          # steps between pictures: mask | reference | sample
     keep: int = 5                     # newest checkpoints kept besides the best ones
     keep_best: int = 2                # checkpoints kept by their validation loss
+    validate_images: int = 0          # held-out masks painted at each checkpoint for FID's stand-in and S; U-Net only
+    best_by: str = "auto"             # what ranks checkpoints: val_loss | fid | S | auto = fid where measured, else val_loss
     workers: int = 2                  # threads that read batches ahead
 
     def check(self):
-        for name in ("steps", "batch_size", "save_every", "sample_every", "keep", "keep_best", "workers"):
+        one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S"))
+        if self.validate_images < 0 or self.validate_images == 1:
+            raise ConfigError(f"train: validate_images is {self.validate_images}, expected 0, or at least 2: one has no covariance")
+        if self.clip < 0:
+            raise ConfigError(f"train: clip is {self.clip}, expected at least 0")
+        if self.batch_size % max(self.accumulate, 1):
+            raise ConfigError(f"train: batch_size is {self.batch_size}, expected a multiple of accumulate ({self.accumulate})")
+        for decay in self.more_ema:
+            if not 0 <= decay < 1:
+                raise ConfigError(f"train: more_ema has {decay}, expected 0 to below 1")
+        for name in ("steps", "batch_size", "accumulate", "save_every", "sample_every", "keep", "keep_best", "workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train: {name} is {getattr(self, name)}, expected at least 1")
         if not 0 <= self.mask_dropout <= 1:
@@ -159,6 +174,7 @@ class TrainConfig:
     run: str = "runs/iidm"            # folder of logs, pictures and checkpoints
     seed: int = 0
     precision: str = "float32"        # of the U-Net: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
+    checkpointing: str = "none"       # of the U-Net: none | blocks, less memory for more time | auto = where it would not fit
     autoencoder: StageConfig = field(default_factory=lambda: StageConfig(steps=100000, batch_size=2, lr=7.2e-5,
                                                                                   crop=256))
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
@@ -168,6 +184,7 @@ class TrainConfig:
 
     def check(self):
         one_of("train.precision", self.precision, (*PRECISIONS, "auto"))
+        one_of("train.checkpointing", self.checkpointing, ("none", "blocks", "auto"))
 
 
 @dataclass
