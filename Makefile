@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-table demo-weights test lint clean
+.PHONY: help demo demo-table demo-weights test crash-test lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo 'make demo-table    Table 2 of the paper on synthetic masks, with a small segmenter trained for it'
 	@echo 'make demo-weights  train the small networks that the demo starts from'
 	@echo 'make test          the tests'
+	@echo 'make crash-test    kills a run 25 times at random moments: the bits it ends with'
 	@echo 'make lint          ruff'
 	@echo 'make clean         remove .venv, caches and what the demo made (not runs/, results/, checkpoints/)'
 	@echo
@@ -43,6 +44,9 @@ demo-weights: .venv/runtime
 
 test: .venv/development
 	$(BIN)/python -m pytest -q tests
+
+crash-test: .venv/development
+	$(BIN)/python -m tests.training.crashing --kills 25
 
 lint: .venv/development
 	$(BIN)/ruff check .

@@ -152,7 +152,7 @@ class StageConfig:
     def check(self):
         one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S"))
         if self.validate_images < 0 or self.validate_images == 1:
-            raise ConfigError(f"train: validate_images is {self.validate_images}, expected 0, or at least 2: one has no covariance")
+            raise ConfigError(f"train: validate_images is {self.validate_images}, expected 0, or at least 2")
         if self.clip < 0:
             raise ConfigError(f"train: clip is {self.clip}, expected at least 0")
         if self.batch_size % max(self.accumulate, 1):
