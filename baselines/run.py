@@ -2,7 +2,7 @@
 networks."""
 from baselines.gan import trained
 from baselines.state import GanState
-from runtime.errors import RunError
+from runtime.errors import RunError, UserError
 from training.finite import check_weights
 from training.run import Run
 
@@ -13,6 +13,9 @@ class GanRun(Run):
 
     def __init__(self, config, gan, discriminator):
         super().__init__(config, "gan", gan)
+        for name, plain in (("accumulate", 1), ("clip", 0), ("more_ema", [])):
+            if getattr(self.options, name) != plain:
+                raise UserError(f"train.gan.{name} is {getattr(self.options, name)}, expected {plain}: GANs train without it")
         self.discriminator = discriminator
 
     def new_state(self):

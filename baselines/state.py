@@ -25,6 +25,11 @@ class GanState:
         self.adam_d = AdamW(trained(discriminator), betas=betas)
         self.ema, self.loss_scale = EMA(self.parameters, options.ema), LossScale(False)
 
+    @property
+    def averages(self):
+        """Its moving averages: one."""
+        return [self.ema]
+
     def rate(self):
         """The learning rate of the step at hand: constant, then down to 0 in a line."""
         steps, start = self.options.steps, self.config.decay_from * self.options.steps
