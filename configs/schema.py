@@ -139,8 +139,8 @@ class StageConfig:
     warmup: int = ranged(0, 0, MANY)            # steps over which the learning rate rises from 0
     decay: bool = False               # cosine decay of the learning rate to 0 over `steps`
     weight_decay: float = ranged(0.0, 0, 10)
-    clip: float = ranged(0.0, 0, 1.0e9)         # largest norm of all gradients together; 0 = any. With one the log shows the norm
-    accumulate: int = ranged(1, 1, 65536)       # parts that a batch is computed in, one after another: less memory, the same step
+    clip: float = ranged(0.0, 0, 1.0e9)         # largest norm of all gradients together, then logged too; 0 = any
+    accumulate: int = ranged(1, 1, 65536)       # parts that a batch is computed in, one after another: less memory
     ema: float = ranged(0.9999, 0, 0.99999999)  # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
     # further lengths kept beside it; validation chooses; U-Net only
     more_ema: list[float] = ranged(list, 0, 0.99999999, length=(0, 8))
