@@ -50,8 +50,8 @@ def main(argv):
     write_styles(data, RUN / "styles", args.train)
     step(f"One mask in {STYLES} styles", "test.py", test.main, paint(RUN / "styles", RUN / "styles-results"))
     step("Scores", "evaluate.py", evaluate.main,
-         ["--gen", RUN / "results", "--input_path", data / "test", "--img_path", data / "train", "--segmenter", SEGMENTER,
-          "--json", RUN / "scores/scores.json"])
+         ["--gen", RUN / "results", "--input_path", data / "test", "--img_path", data / "train",
+          "--json", RUN / "scores/scores.json", *(["--segmenter", SEGMENTER] if SEGMENTER.is_file() else [])])
     draw(data, averaged)
     print(f"\n{closing(averaged)}\n\nThe whole demo took {time.monotonic() - start:.0f} s.")
 
