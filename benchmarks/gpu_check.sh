@@ -39,9 +39,9 @@ mkdir -p "$work/done" "$work/log" ${output:+"$output"}
 export IIDM_DEVICE=$device PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 if [ "$device" = cuda ]; then
-    size=--full config=iidm fast=iidm_fast batch=4 train_batch=5 repeats=9 width=512 height=384 train=128 masks=64
+    size=--full full=--full config=iidm fast=iidm_fast batch=4 train_batch=5 repeats=9 width=512 height=384 train=128 masks=64
 else
-    size= config=demo fast=demo batch=2 train_batch=2 repeats=1 width=128 height=96 train=24 masks=4
+    size='--config mini' full= config=mini fast=mini batch=2 train_batch=2 repeats=1 width=128 height=96 train=24 masks=4
 fi
 
 # ------------------------------------------------------------------------------------------------ what parts run
@@ -236,7 +236,7 @@ if [ -n "$opencv" ]; then
     pictures=8
     [ "$device" = cuda ] || pictures=1
     ! wanted pictures precision || bench precision precision --config "$fast" --pictures $pictures --sheet "$work/precision.png"
-    ! wanted pictures parts || bench parts submission $size --images "$pictures" --repeats "$repeats" --precision auto
+    ! wanted pictures parts || bench parts submission $full --images "$pictures" --repeats "$repeats" --precision auto
     ! wanted pictures landscapes || part landscapes "$python" -m data.synthetic --output "$work/data" --train $train --test $masks \
         --width $width --height $height
     ! wanted pictures training || ours training training run float32

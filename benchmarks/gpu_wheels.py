@@ -1,6 +1,7 @@
 """What benchmarks/gpu_wheels.sh does to the wheels it has fetched: leaves out what no GPU machine needs, and weighs the rest.
 
-jittor_offline is two thirds a data set of digits and libraries for the other processor; without them it installs and works.
+jittor_offline is two thirds a data set of digits, libraries for the other processor and parts that CUDA 11 and newer does
+without; NumPy brings its own tests. Without them both install and work.
 """
 import argparse
 import platform
@@ -12,14 +13,16 @@ from runtime.errors import RunError, run_script
 from runtime.files import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
-DIGITS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+UNUSED = ("train-images", "train-labels", "t10k-images", "t10k-labels", "cub-", "cutt-", "nccl.")    # files that begin so
+WHEELS = ("jittor_offline-*.whl", "numpy-*.whl")
 
 
 def unneeded(name, machine):
-    """Whether a file of jittor_offline is left out: MNIST, byte code, and oneDNN for another processor than `machine`."""
+    """Whether a file is left out: see above, oneDNN for another processor than `machine`, tests, byte code."""
     file = name.rsplit("/", 1)[-1]
     other_processor = file.startswith("dnnl_") and ("aarch64" in file) != (machine == "aarch64")
-    return file.startswith(DIGITS) or "__pycache__" in name or other_processor
+    unused = name.startswith("jittor_offline/") and (file.startswith(UNUSED) or other_processor)
+    return unused or "/tests/" in name or "__pycache__" in name
 
 
 def strip(wheel, machine):
@@ -66,7 +69,7 @@ def main(argv):
     parser.add_argument("limit", type=float, nargs="?", help="MiB that wheels and repository may come to (weigh)")
     args = parser.parse_args(argv)
     if args.what == "strip":
-        for wheel in args.folder.glob("jittor_offline-*.whl"):
+        for wheel in [path for pattern in WHEELS for path in args.folder.glob(pattern)]:
             strip(wheel, platform.machine())
     else:
         print(weigh(args.folder, args.limit))

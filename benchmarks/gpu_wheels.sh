@@ -15,7 +15,6 @@ machine=$(uname -m)
 mkdir -p "$folder"
 # These two are published as sources; as wheels they need no setuptools on the GPU machine.
 $python -m pip wheel --quiet --no-deps --wheel-dir "$folder" jittor==1.3.11.0 jittor_offline==0.0.7
-$python -m benchmarks.gpu_wheels strip "$folder"
 others=$(sed 's/ *#.*//' requirements.txt | grep -v '^jittor' | grep -v '^opencv-python')
 # headless: the same cv2 without windows, 13 MB less
 [ -n "$small" ] || others="$others
@@ -23,5 +22,6 @@ opencv-python-headless>=4.8,<4.12"
 echo "$others" > "$folder/requirements.txt"
 $python -m pip download --quiet --only-binary=:all: --python-version "$version" --implementation cp \
     --platform "manylinux2014_$machine" --platform "manylinux_2_17_$machine" --platform "manylinux_2_28_$machine" \
-    --dest "$folder" -r "$folder/requirements.txt" 'pytest>=7.4' astunparse six
+    --dest "$folder" -r "$folder/requirements.txt" 'pytest>=7.4,<8.4' astunparse six     # later ones need pygments
+$python -m benchmarks.gpu_wheels strip "$folder"
 $python -m benchmarks.gpu_wheels weigh "$folder" $limit

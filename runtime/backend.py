@@ -112,8 +112,8 @@ def ignoring_interrupts(initialise):
     A terminal sends it to all of them: one that dies while it holds the pool's queue lets the clean-up wait for ever.
     """
     def start():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         initialise()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return start
 
 

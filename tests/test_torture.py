@@ -4,7 +4,7 @@ import pytest
 from tests.torture.attempts import Attempt, campaign
 from tests.torture.families import FAMILIES, Bench
 
-EVERY = {"options": 25, "checkpoints": 25, "controls": 2}      # else every eighth
+EVERY = {"options": 25, "checkpoints": 25, "controls": 1}      # else every eighth
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +15,10 @@ def bench(tmp_path_factory):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attempts_of_a_family_bring_no_surprise(family, bench):
-    attempts = [attempt for i, attempt in enumerate(FAMILIES[family](bench)) if i % EVERY.get(family, 8) == 0]
+    quick = (attempt for attempt in FAMILIES[family](bench) if not attempt.paints)
+    attempts = [attempt for i, attempt in enumerate(quick) if i % EVERY.get(family, 8) == 0]
     _, surprises = campaign(attempts)
-    assert len(attempts) > 1 and not surprises
+    assert attempts and not surprises
 
 
 @pytest.mark.parametrize("answer, expected, surprise", [

@@ -202,7 +202,7 @@ def test_on_a_gpu_every_convolutions_algorithm_is_kept_and_its_workspace_is_boun
 
 
 def test_ctrl_c_ends_a_program_whose_compile_pool_runs():
-    """A terminal sends it to the pool's processes too; one of them used to die with the pool's lock in its hand."""
+    """A terminal sends it to the pool's processes too; one that dies with the pool's lock in its hand lets the end wait."""
     code = ("import time\nfrom runtime.backend import jt\nfrom runtime.errors import run_script\nimport jittor_utils\n"
             "def main(argv):\n    jittor_utils.run_cmds([], '', '')\n    time.sleep(0.5)\n    print('ready', flush=True)\n"
             "    time.sleep(60)\nrun_script(main)")

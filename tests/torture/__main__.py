@@ -23,6 +23,7 @@ def parse(argv):
     parser.add_argument("--only", nargs="+", choices=[*FAMILIES, *PROCESSES], metavar="FAMILY",
                         help=f"of {', '.join([*FAMILIES, *PROCESSES])} (default: all)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th attempt of each family (default: 1)")
+    parser.add_argument("--quick", action="store_true", help="only attempts in which no network computes: a few minutes")
     parser.add_argument("--kills", type=int, default=25, help="of training, and of sampling (default: 25)")
     parser.add_argument("--soak", type=int, default=1000, metavar="IMAGES", help="images of the soak (default: 1000)")
     parser.add_argument("--work", metavar="DIR", help="where the files go (default: a temporary folder, removed at the end)")
@@ -38,14 +39,17 @@ def main(argv):
     wanted = args.only or [*FAMILIES, *PROCESSES]
     with tempfile.TemporaryDirectory(prefix="torture-", dir=args.work) as folder:
         bench = Bench(Path(folder))
-        if set(wanted) & {"controls", "checkpoints", "manifests", *PROCESSES}:
+        if args.quick:
+            wanted = [name for name in wanted if name in FAMILIES]
+        elif set(wanted) & {"controls", "checkpoints", "manifests", *PROCESSES}:
             status, text = script(test.main, *bench.test(bench.scratch() / "r"))()       # Jittor compiles what painting needs
             if status:
                 raise SystemExit(f"test.py does not paint here at all: {text}")
         table, surprises = {}, []
         for name in wanted:
             if name in FAMILIES:
-                attempts = (attempt for i, attempt in enumerate(FAMILIES[name](bench)) if i % args.every == 0)
+                attempts = (attempt for i, attempt in enumerate(FAMILIES[name](bench))
+                            if i % args.every == 0 and not (args.quick and attempt.paints))
             else:
                 attempts = processes.attempts(name, bench, args)
             counts, found = campaign(attempts)

@@ -27,6 +27,7 @@ class Attempt:
     kept: tuple = ()                         # folders that must be as they were, whatever happens
     after: Optional[Callable] = None         # -> a line when what is left behind is wrong, else None
     words: str = ""                          # that the line has
+    paints: bool = False                     # whether the networks compute, which Jittor compiles first
     seconds: int = SECONDS                   # after which it hangs
 
 
