@@ -16,7 +16,7 @@ HOURS = 2 * 3600
 
 def slow(*args, **kwargs):
     """An attempt with processes in it, which may take long."""
-    return Attempt(*args, **kwargs, seconds=HOURS)
+    return Attempt(*args, **{"paints": True, **kwargs}, seconds=HOURS)
 
 
 def attempts(name, bench, args):
@@ -66,7 +66,7 @@ def terminals(bench):
         def run(words=words, quiet="closed" in what or "full" in what or "head" in what):
             done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=600)
             return done.returncode, done.stderr or ("error: (nowhere)" if quiet else "")
-        yield slow("terminals", what, run, expected)
+        yield slow("terminals", what, run, expected, paints=False)
 
 
 def interrupts(bench):
@@ -210,7 +210,8 @@ def full_disk(bench):
                         if path.suffix == ".safetensors":
                             return f"{path.name} was written although it does not fit"
                     return None
-                yield slow("full disk", f"{kilobytes} KB, {name}", run, (0, 1, 2), kept=bench.kept, after=after)
+                yield slow("full disk", f"{kilobytes} KB, {name}", run, (0, 1, 2), kept=bench.kept, after=after,
+                           paints=name == "test.py")
                 subprocess.run(["find", str(place), "-mindepth", "1", "-delete"], check=False)
         finally:
             subprocess.run(["umount", str(place)], check=False)
