@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 
+AT_FAILURE = []  # functions of the exit status, called before a script ends with one that is not 0
 SHOWN = 20  # a folder with 10,000 bad files is one mistake, not 10,000 lines
 LONGEST = 1000  # characters of a line: a name of 5,000 characters hides what is wrong with it
 
@@ -32,7 +33,15 @@ class RunError(RuntimeError):
     """What failed while running although the user did nothing wrong (a loss that is not finite, a full disk)."""
 
 
-EXPECTED = (UserError, RunError, OSError, MemoryError, KeyboardInterrupt)   # those that end in a line
+class Stopped(Exception):
+    """A signal asked the run to end, and it has: what it did is saved. status: 128 and the signal's number."""
+
+    def __init__(self, message, status):
+        super().__init__(message)
+        self.status = status
+
+
+EXPECTED = (UserError, RunError, Stopped, OSError, MemoryError, KeyboardInterrupt)   # those that end in a line
 
 
 def printable(text):
@@ -71,7 +80,10 @@ def run_script(main, argv=None):
         main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except EXPECTED as error:
-        sys.exit(say(error))
+        status = say(error)
+        for call in AT_FAILURE:
+            call(status)
+        sys.exit(status)
 
 
 def working_directory():
@@ -99,6 +111,8 @@ def say(error):
         return put([f"error: {line}" for line in error.report()], 2)
     if isinstance(error, RunError):
         return put([f"failed: {printable(error)}"], 1)
+    if isinstance(error, Stopped):
+        return put([printable(error)], error.status)
     if isinstance(error, BrokenPipeError) and error.filename is None:
         nowhere("stdout")
         return 141

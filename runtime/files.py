@@ -1,14 +1,16 @@
 """Files that are whole or absent: written under a temporary name, flushed to the disk, renamed."""
 import contextlib
+import errno
 import glob
 import hashlib
 import json
 import os
 import platform
+import shutil
 import time
 from pathlib import Path
 
-from runtime.errors import UserError, os_line
+from runtime.errors import RunError, UserError, os_line
 
 LONGEST = 255     # bytes of a file's name, on nearly every file system
 ABANDONED = 7 * 24 * 3600  # seconds after which what another machine left half-written is nobody's
@@ -39,6 +41,26 @@ def stem_of(path):
     if len(os.fsencode(path.name)) + len(HOST) + 20 <= LONGEST:
         return path.stem
     return f"{path.stem[:40]}-{hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:16]}"
+
+
+@contextlib.contextmanager
+def room_for(path, size):
+    """RunError that says what is needed where the disk has no room for `size` bytes at `path`, before they are written or while
+    they are."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_orphans(path)
+    free = shutil.disk_usage(path.parent).free
+    full = RunError(f"{path}: needs {size / 1e9:.3g} GB, found {free / 1e9:.3g} GB free on its disk; what was saved before is "
+                    "whole. Make room there and go on with --resume")
+    if free < size:
+        raise full
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise full from None
 
 
 def remove_orphans(path):

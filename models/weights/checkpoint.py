@@ -18,11 +18,12 @@ from models.layers import parameters_of
 from runtime.backend import jt
 from runtime.documents import parse_json
 from runtime.errors import RunError, UserError
-from runtime.files import replacing
+from runtime.files import replacing, room_for
 
 KINDS = ("unet", "autoencoder", "segmenter")
 RAW = "raw."
 FORMAT = "iidm-1"
+UNKNOWN = "0" * 64                                   # in a checksum's place until it is known
 DTYPES = {"float32": "F32", "float16": "F16", "float64": "F64"}
 
 
@@ -50,23 +51,49 @@ class LazyTensor:
 
 
 def write_checkpoint(path, tensors, header, dtype="float32"):
-    """Writes {name: array or Var} tensor by tensor, so that 8 GB of weights need no second 8 GB of memory."""
+    """Writes {name: array or Var} tensor by tensor, so that 8 GB of weights need no second 8 GB of memory. RunError where the
+    disk has not got the room; a file that was there before stays as it was."""
     code, offset, table = DTYPES[dtype], 0, {}
     for name, tensor in tensors.items():
         size = int(np.prod(tensor.shape)) * np.dtype(dtype).itemsize
         table[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [offset, offset + size]}
         offset += size
-    values = {"format": FORMAT, **header.__dict__}
+    values = {"format": FORMAT, **header.__dict__, "checksum": UNKNOWN}
     table["__metadata__"] = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     text = json.dumps(table).encode()
     text += b" " * (-len(text) % 8)                  # the data starts at a multiple of 8 bytes
-    with replacing(path) as temporary, open(temporary, "wb") as stream:
-        stream.write(struct.pack("<Q", len(text)) + text)
+    head, digest = struct.pack("<Q", len(text)) + text, hashlib.sha256()
+    digest.update(head)
+    with room_for(path, len(head) + offset), replacing(path) as temporary, open(temporary, "wb") as stream:
+        stream.write(head)
         for tensor in tensors.values():
             array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
             if dtype == "float16" and np.isfinite(array).all() and abs(array).max(initial=0) > np.finfo(dtype).max:
                 raise RunError(f"{path}: a weight of {abs(array).max():.3g} does not fit {dtype}")
-            stream.write(np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).data)
+            data = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).data
+            digest.update(data)
+            stream.write(data)
+        stream.seek(head.index(UNKNOWN.encode()))
+        stream.write(digest.hexdigest().encode())
+
+
+def is_whole(path):
+    """Whether a file's bytes are those that were written, by the checksum in its metadata: the SHA-256 of the file with zeros
+    in the checksum's place. Files from before there was one count as whole when they can be read."""
+    try:
+        written = (open_checkpoint(path).metadata() or {}).get("checksum")
+    except UserError:
+        return False
+    if written is None:
+        return True
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        size = struct.unpack("<Q", stream.read(8))[0]
+        stream.seek(0)
+        digest.update(stream.read(8 + size).replace(written.encode(), UNKNOWN.encode(), 1))
+        while block := stream.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest() == written
 
 
 def open_checkpoint(path):
