@@ -10,7 +10,8 @@ from runtime.files import check_writable, not_an_input
 EXAMPLES = """examples:
   python ensemble.py A.safetensors B.safetensors --output checkpoints/iidm.safetensors
   python ensemble.py A B C --ratios 0.5 0.3 0.2 --output C.safetensors
-  python ensemble.py --run runs/iidm --top 2            the two best of a run by validation loss, as the paper does by FID
+  python ensemble.py --run runs/iidm --top 2            the two best of a run, as the paper: by FID where
+                                                        train.unet.validate_images measured it, else by validation loss
 
 The result is an ordinary checkpoint that names its parents; test.py takes it."""
 

@@ -49,10 +49,13 @@ def main(argv):
     from runtime.distributed import one_process
     from training.autoencoder import train_autoencoder
     from training.claim import claim
+    from training.ranks import ranks_here
     from training.segmenter import train_segmenter
     from training.unet import train_unet
     from training.upsampler import train_upsampler
-    one_process()
+    if not opens_autoencoder or args.stage not in ("all", "unet"):
+        one_process(why="the U-Net alone is trained by several, on the autoencoder that --stage autoencoder makes before")
+    ranks = ranks_here()                                     # several processes: an error in one ends all from here on
     if args.stage == "unet" and path is None:
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
                         "makes them")

@@ -53,7 +53,8 @@ def main():
 
 def of_process(args, way):
     """measure() in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.training_memory", "--config", args.config, "--batch", str(args.batch), "--way", way]
+    command = [sys.executable, "-m", "benchmarks.training_memory", "--config", args.config, "--batch", str(args.batch),
+               "--way", way]
     for override in args.set:
         command += ["--set", override]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
@@ -78,8 +79,9 @@ def measure(args):
         rng = np.random.default_rng(0)
         z, eps = (rng.standard_normal((batch, config.unet.latent_channels, height, width), dtype=np.float32) for _ in range(2))
         labels = rng.integers(0, config.unet.classes, (batch, height, width)).astype(np.int32)
-        loss = diffusion_loss(network, jt.array(z), jt.array(labels), rng.integers(1000, size=batch), jt.array(eps), schedule)["loss"]
-        gradients = [(g * 1.0).stop_grad() for g in jt.grad(loss.sum(), list(parameters.values()), retain_graph=False)]
+        t = rng.integers(1000, size=batch)
+        loss = diffusion_loss(network, jt.array(z), jt.array(labels), t, jt.array(eps), schedule)["loss"].sum()
+        gradients = [(g * 1.0).stop_grad() for g in jt.grad(loss, list(parameters.values()), retain_graph=False)]
         loss.stop_grad()
         jt.sync(gradients)
         jt.sync_all(True)
@@ -96,8 +98,8 @@ def measure(args):
     peak = used(jt, DEVICE, peak=True)
     for g in gradients:
         digest.update(g.numpy().data)
-    return {"device": DEVICE, "parameters": count, "activations": peak - 8 * count - max(0, before - 8 * count) * (DEVICE == "cpu"),
-            "seconds": seconds, "gradients": digest.hexdigest()}
+    return {"device": DEVICE, "parameters": count, "activations": peak - max(before, 8 * count), "seconds": seconds,
+            "gradients": digest.hexdigest()}
 
 
 def used(jt, device, peak=False):

@@ -139,7 +139,10 @@ class StageConfig:
     warmup: int = ranged(0, 0, MANY)            # steps over which the learning rate rises from 0
     decay: bool = False               # cosine decay of the learning rate to 0 over `steps`
     weight_decay: float = ranged(0.0, 0, 10)
+    clip: float = ranged(0.0, 0, 1.0e9)         # largest norm of all gradients together; 0 = any. With one it is logged
+    accumulate: int = ranged(1, 1, 65536)       # parts that a batch is computed in: less memory, the same step
     ema: float = ranged(0.9999, 0, 0.99999999)  # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
+    more_ema: list[float] = field(default_factory=list)    # further lengths kept beside it; validation chooses; U-Net only
     mask_dropout: float = ranged(0.2, 0, 1)     # p(mask dropped) for classifier-free guidance; U-Net only
     timesteps: str = "uniform"        # uniform, as published | logit_normal: the middle ones more often; U-Net only
     min_snr: float = ranged(0.0, 0, 1000)       # gamma of min-SNR loss weights; 0 = all timesteps weigh the same; U-Net only
@@ -151,10 +154,21 @@ class StageConfig:
     sample_every: int = ranged(5000, 1, MANY)   # steps between pictures: mask | reference | sample
     keep: int = ranged(5, 1, MANY)              # newest checkpoints kept besides the best ones
     keep_best: int = ranged(2, 1, MANY)         # checkpoints kept by their validation loss
+    # held-out masks painted at each checkpoint for FID's stand-in and S; U-Net only
+    validate_images: int = ranged(0, 0, MANY)
+    best_by: str = "auto"             # what ranks checkpoints: val_loss | fid | S | auto = fid where measured, else val_loss
     workers: int = ranged(2, 1, 256)            # threads that read batches ahead
 
     def check(self):
         one_of("train: timesteps", self.timesteps, ["uniform", "logit_normal"])
+        one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S"))
+        if self.validate_images == 1:
+            raise ConfigError("train: validate_images is 1, expected 0, or at least 2: one has no covariance")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(f"train: batch_size is {self.batch_size}, expected a multiple of accumulate ({self.accumulate})")
+        for decay in self.more_ema:
+            if not 0 <= decay < 1:
+                raise ConfigError(f"train: more_ema has {decay}, expected 0 to below 1")
 
 
 @dataclass
@@ -163,6 +177,7 @@ class TrainConfig:
     run: str = "runs/iidm"            # folder of logs, pictures and checkpoints
     seed: int = ranged(0, 0, SEEDS)
     precision: str = "float32"        # of the U-Net: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
+    checkpointing: str = "none"       # of the U-Net: none | blocks, less memory for more time | auto = where it would not fit
     autoencoder: StageConfig = field(default_factory=lambda: StageConfig(steps=100000, batch_size=2, lr=7.2e-5,
                                                                                   crop=256))
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
@@ -174,6 +189,7 @@ class TrainConfig:
     def check(self):
         one_of("train.network", self.network, ("iidm", "gan"))
         one_of("train.precision", self.precision, (*PRECISIONS, "auto"))
+        one_of("train.checkpointing", self.checkpointing, ("none", "blocks", "auto"))
 
 
 @dataclass

@@ -18,7 +18,7 @@ from runtime.errors import UserError
 BUCKET = 4_000_000   # numbers that are averaged at once, 16 MB: beyond that host memory slows down
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def ranks_here():
     """The Ranks of this process; without mpirun it is alone."""
     return Ranks() if process()[1] > 1 else Alone()
@@ -59,12 +59,13 @@ class Ranks:
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
-            raise UserError(f"several processes need mpi4py and an MPI, and {error}; pip install -r requirements-mpi.txt") from None
+            raise UserError(f"several processes need mpi4py and an MPI, and {error}; "
+                            "pip install -r requirements-mpi.txt") from None
         self.mpi, self.comm = MPI, MPI.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
         if self.size != process()[1]:
-            raise UserError(f"mpirun started {process()[1]} processes, mpi4py found {self.size}: they are of different MPIs; start "
-                            "with the mpirun beside this python")
+            raise UserError(f"mpirun started {process()[1]} processes, mpi4py found {self.size}: they are of different MPIs; "
+                            "start with the mpirun beside this python")
         self.device = None                                        # NCCL's communicator, once Jittor is on a GPU
         # An error in one process has to end all: the others wait for it for ever.
         self.hook, sys.excepthook = sys.excepthook, self.raised

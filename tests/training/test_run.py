@@ -73,7 +73,7 @@ def test_the_loss_falls_and_all_is_saved_drawn_and_logged_on_time(tmp_path):
     entries = run.log.history("train")
     assert entries[-1]["loss"] < 0.05 * entries[0]["loss"]
     assert [entry["step"] for entry in entries] == [1, 20, 40, 50]
-    assert list(entries[0]) == ["kind", "stage", "step", "lr", "loss", "rows", "steps_per_second"]
+    assert list(entries[0]) == ["kind", "stage", "step", "lr", "loss", "rows", "steps_per_second", "images_per_second"]
     assert entries[0]["lr"] == pytest.approx(0.025) and entries[1]["lr"] == pytest.approx(0.05)
     # A line holds the mean over all steps since the one before it.
     assert [entry["rows"] for entry in entries] == pytest.approx([0, 10, 29.5, 44.5])

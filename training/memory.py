@@ -1,0 +1,66 @@
+"""What training a U-Net will need, before it begins: fixed memory, activations by the sizes of what its convolutions give."""
+import contextlib
+import gc
+import math
+from pathlib import Path
+
+import numpy as np
+
+from models.layers import Conv, parameters_of
+from runtime.backend import jt
+
+COPIES = 5      # of the parameters, float32: weights, gradients, two moments, one average
+# Bytes of all activations per byte that the convolutions give, measured: benchmarks/training_memory.py.
+PER_CONVOLUTION = {"none": 1.0, "blocks": 0.68}
+
+
+def checkpoints(config, model, processes=1):
+    """Whether the U-Net's blocks are to be computed again on the way back, by train.checkpointing; for "auto", where the plain
+    network would take more than nine tenths of the memory there is."""
+    way = config.train.checkpointing
+    return way == "blocks" or way == "auto" and needed(config, model, "none", processes) > 0.9 * memory()
+
+
+def needed(config, model, way, processes=1):
+    """Bytes for a step of training: about, for activations are estimated."""
+    options = config.train.unet
+    fixed = sum(math.prod(p.shape) for p in parameters_of(model).values()) * 4 * (
+        COPIES + len(options.more_ema) + (options.accumulate > 1))
+    rows = math.ceil(options.batch_size / processes / options.accumulate)
+    return fixed + rows * PER_CONVOLUTION[way] * convolved(config, model)
+
+
+def convolved(config, model):
+    """Bytes that the convolutions of the network give for one row. Nothing is computed: Jittor knows shapes before."""
+    height, width = config.data.height // config.autoencoder.factor, config.data.width // config.autoencoder.factor
+    z = jt.zeros((1, config.unet.latent_channels, height, width))
+    with jt.no_grad(), counted() as total:
+        model(z, np.zeros(1), jt.zeros((1, height, width)).int32())
+    gc.collect()
+    size = 4 if config.train.precision == "float32" else 2
+    return size * sum(total)
+
+
+@contextlib.contextmanager
+def counted():
+    """Yields a list to which every call of a convolution adds the numbers that it gives."""
+    plain, found = Conv.execute, []
+
+    def execute(self, x):
+        y = plain(self, x)
+        found.append(math.prod(y.shape))
+        return y
+
+    Conv.execute = execute
+    try:
+        yield found
+    finally:
+        Conv.execute = plain
+
+
+def memory():
+    """Bytes of the GPU's memory, or of the host's that are free."""
+    if jt.flags.use_cuda:
+        return int(jt.get_mem_info().total_cuda_ram)
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
