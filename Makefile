@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-table demo-weights studio test torture lint clean
+.PHONY: help demo demo-table demo-weights studio test torture crash-test lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo 'make studio        paint a mask in the browser and watch it become a landscape; PORT=8000'
 	@echo 'make test          the tests'
 	@echo 'make torture       hundreds of hostile attempts: wrong data, kills, a full disk (docs/reliability.md)'
+	@echo 'make crash-test    kills a run 25 times at random moments: the bits it ends with'
 	@echo 'make lint          ruff'
 	@echo 'make clean         remove .venv, caches and what the demo made (not runs/, results/, checkpoints/)'
 	@echo
@@ -55,6 +56,9 @@ test: .venv/development
 
 torture: .venv/development
 	$(BIN)/python -m tests.torture
+
+crash-test: .venv/development
+	$(BIN)/python -m tests.training.crashing --kills 25
 
 lint: .venv/development
 	$(BIN)/ruff check .

@@ -21,6 +21,24 @@ def checkpoints(config, model, processes=1):
     return way == "blocks" or way == "auto" and needed(config, model, "none", processes) > 0.9 * memory()
 
 
+def cost(config, model, processes=1):
+    """What training will take, parameters, memory, steps, in a line, and one that names the option or config that helps where
+    that is more than there is."""
+    options = config.train.unet
+    way = "blocks" if checkpoints(config, model, processes) else "none"
+    bytes_, there = needed(config, model, way, processes), memory()
+    count = sum(math.prod(p.shape) for p in parameters_of(model).values())
+    where = "GPU" if jt.flags.use_cuda else "host"
+    line = (f"U-Net: {count / 1e6:.1f} M parameters, {options.steps:,} steps of {options.batch_size} images, about "
+            f"{bytes_ / 1e9:.1f} GB of the {where}'s {there / 1e9:.1f} GB" + (", blocks computed twice" if way == "blocks" else ""))
+    if bytes_ > there:
+        line += (f"\nit will not fit as it is: --set train.checkpointing=blocks ({needed(config, model, 'blocks', processes) / 1e9:.1f}"
+                 " GB), --set train.unet.accumulate=N, or --config small")
+    if not jt.flags.use_cuda and count > 100e6:
+        line += "\non a CPU a step of this network takes minutes: --config small is for a CPU"
+    return line
+
+
 def needed(config, model, way, processes=1):
     """Bytes for a step of training: about, for activations are estimated."""
     options = config.train.unet

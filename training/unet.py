@@ -18,7 +18,7 @@ from models.weights.checkpoint import weights_hash
 from models.weights.loading import load_weights
 from runtime import pictures
 from runtime.backend import jt
-from training.memory import checkpoints
+from training.memory import checkpoints, cost
 from training.ranking import score
 from training.ranks import ranks_here
 from training.run import Run
@@ -49,6 +49,8 @@ def train_unet(config, pairs, autoencoder, resume):
     if options.init_from:
         load_weights(model, options.init_from, "unet")
     run.start(resume)
+    if run.writes:
+        print(cost(config, model, ranks.size), flush=True)
     copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
     training, validation = train_val_split(list(range(len(pairs))), config.data.validation)
     train_rows = np.array([row * copies + c for row in training for c in range(copies)])
@@ -65,7 +67,8 @@ def train_unet(config, pairs, autoencoder, resume):
     painted = None
     if options.validate_images and run.writes:
         fixed = validation[:options.validate_images]
-        painted = Painted(autoencoder, [pairs[row] for row in fixed], latents.labels[np.array(fixed) * copies], schedule, config)
+        masks = latents.labels[np.array(fixed) * copies]
+        painted = Painted(autoencoder, [pairs[row] for row in fixed], masks, schedule, config)
 
     exact = config.train.precision == "float32" or jt.flags.use_cuda
     network = CheckpointedUNet(model, exact) if checkpoints(config, model, ranks.size) else model

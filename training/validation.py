@@ -1,8 +1,8 @@
 """Pictures that the averaged weights paint of held-out masks while training, and their scores: the paper picks by FID.
 
 FID wants Inception's weights and thousands of images. What is computed here is a stand-in and named as one, fid_latents: the
-same distance (Heusel et al. 2017) between features of the autoencoder's latents, a channel's mean in each of 2 x 2 fields and its
-deviation. It ranks the checkpoints of one run by the pictures they paint; it is no FID, and of two runs it says nothing.
+same distance (Heusel et al. 2017) between features of the autoencoder's latents, a channel's mean in each of 2 x 2 fields and
+its deviation. It ranks the checkpoints of one run by the pictures they paint; it is no FID, and of two runs it says nothing.
 """
 import numpy as np
 
