@@ -10,8 +10,9 @@ from runtime.files import check_writable, not_an_input
 EXAMPLES = """examples:
   python ensemble.py A.safetensors B.safetensors --output checkpoints/iidm.safetensors
   python ensemble.py A B C --ratios 0.5 0.3 0.2 --output C.safetensors
-  python ensemble.py --run runs/iidm --top 2            the two best of a run, as the paper: by FID where
-                                                        train.unet.validate_images measured it, else by validation loss
+  python ensemble.py --run runs/iidm --greedy --input_path TRAIN    best first, each kept where the validation loss falls
+  python ensemble.py --run runs/iidm --top 2            the two best of a run, as the paper does by FID
+                                                        (train.unet.best_by says by what)
 
 The result is an ordinary checkpoint that names its parents; test.py takes it."""
 
@@ -32,6 +33,9 @@ def parse(argv):
     parser.add_argument("--run", metavar="RUN", help="a run's folder, to take the best checkpoints of")
     parser.add_argument("--top", type=int, default=2, metavar="K",
                         help="how many of the run's best (default: 2)")
+    parser.add_argument("--greedy", action="store_true",
+                        help="with --run: a greedy soup (Wortsman et al. 2022) of all that are kept, by validation loss")
+    parser.add_argument("--input_path", metavar="TRAIN", help="with --greedy: the training folder that the run had")
     return parser.parse_args(argv)
 
 
@@ -45,8 +49,17 @@ def main(argv):
     if args.run:
         if paths:
             raise UserError("--run chooses the checkpoints itself, expected no others beside it")
-        paths = [path for path, _ in ranked(args.run)[:max(0, args.top)]]
-        if len(paths) < args.top:
+        paths = [path for path, _ in ranked(args.run)]
+        if args.greedy:
+            from training.soup import greedy
+            if not args.input_path:
+                raise UserError("--greedy: --input_path TRAIN is missing, the folder whose held-out images are validated on")
+            paths = greedy(paths, args.input_path, args.weights)
+            if len(paths) < 2:
+                raise UserError(f"{args.run}: no checkpoint makes the best one, {paths[0]}, any better; nothing is written")
+        else:
+            paths = paths[:max(0, args.top)]
+        if not args.greedy and len(paths) < args.top:
             raise UserError(f"{args.run}: found {len(paths)} checkpoints, expected at least {args.top} (--top)")
         output = output or Path(args.run) / "checkpoints" / "ensemble.safetensors"
     if args.top < 2:

@@ -10,8 +10,9 @@ from models.layers import Conv, parameters_of
 from runtime.backend import jt
 
 COPIES = 5      # of the parameters, float32: weights, gradients, two moments, one average
-# Bytes of all activations per byte that the convolutions give, measured: benchmarks/training_memory.py.
-PER_CONVOLUTION = {"none": 1.0, "blocks": 0.68}
+# Bytes of all activations per byte that the convolutions give, measured with configs/small.yaml at batch 2 on a CPU
+# (benchmarks/training_memory.py: 0.71 and 0.48 GB, where the convolutions give 0.40).
+PER_CONVOLUTION = {"none": 1.8, "blocks": 1.2}
 
 
 def checkpoints(config, model, processes=1):
@@ -30,10 +31,12 @@ def cost(config, model, processes=1):
     count = sum(math.prod(p.shape) for p in parameters_of(model).values())
     where = "GPU" if jt.flags.use_cuda else "host"
     line = (f"U-Net: {count / 1e6:.1f} M parameters, {options.steps:,} steps of {options.batch_size} images, about "
-            f"{bytes_ / 1e9:.1f} GB of the {where}'s {there / 1e9:.1f} GB" + (", blocks computed twice" if way == "blocks" else ""))
+            f"{bytes_ / 1e9:.1f} GB of the {where}'s {there / 1e9:.1f} GB")
+    line += ", blocks computed twice" if way == "blocks" else ""
     if bytes_ > there:
-        line += (f"\nit will not fit as it is: --set train.checkpointing=blocks ({needed(config, model, 'blocks', processes) / 1e9:.1f}"
-                 " GB), --set train.unet.accumulate=N, or --config small")
+        less = needed(config, model, "blocks", processes)
+        line += (f"\nit will not fit as it is: --set train.checkpointing=blocks (about {less / 1e9:.1f} GB), "
+                 "--set train.unet.accumulate=N, or --config small")
     if not jt.flags.use_cuda and count > 100e6:
         line += "\non a CPU a step of this network takes minutes: --config small is for a CPU"
     return line
