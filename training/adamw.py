@@ -5,6 +5,7 @@ full-size network. Here they all exist at once too, while the weights move, and 
 The arithmetic of one parameter's step is models/kernels/adamw_ema.py: here is what surrounds it.
 """
 import math
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class AdamW:
         self.parameters = parameters
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.n = 0  # steps so far
+        self.warm = False                # whether a step was taken in this process: all is compiled
         self.total = None                # gradients of the parts of a batch so far
         self.norm = None                 # of all gradients of the last step, where they are clipped
         self.m = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
@@ -52,6 +54,11 @@ class AdamW:
         names, gradients = list(self.parameters), self.gradients(loss, scale)
         if self.total is not None:
             gradients, self.total = [(total + g).stop_grad() for total, g in zip(self.total, gradients)], None
+        begins = ranks is not None and ranks.size > 1 and not self.warm
+        if begins:                       # process 0 compiles what the others then find
+            with ranks.first():
+                gradients = [(g * 1.0).stop_grad() for g in gradients]
+                ranks.mean(list(gradients), told=False)
         if ranks is not None and ranks.size > 1:
             gradients = ranks.mean(gradients)
         if scale is not None and not all_finite(gradients):
@@ -66,6 +73,15 @@ class AdamW:
                    "keep": 1 - lr * self.weight_decay, "size": lr / (1 - b1 ** n), "root": math.sqrt(1 - b2 ** n),
                    "eps": self.eps, "weight": 1 - ema.decay if ema else 0}
         averages = ema.average if ema else {}
+        with ranks.first() if begins else nullcontext():
+            self._move(names, gradients, numbers, averages, ema)
+        self.warm = True
+        if ema:
+            ema.n += 1
+        return True
+
+    def _move(self, names, gradients, numbers, averages, ema):
+        """Weights, moments and average after their gradients; both lists are emptied."""
         # A few at a time, from the last layer, whose gradient comes first. The first group's sync computes
         # all gradients, for Jittor computes every pending array that is older than one it is asked for. What
         # the groups keep small is the new weights and moments: those of one group exist beside the old ones,
@@ -83,9 +99,6 @@ class AdamW:
                 moved += [p, *moments, *average]
             del names[-GROUP:], gradients[-GROUP:], g
             jt.sync(moved)
-        if ema:
-            ema.n += 1
-        return True
 
     def state(self):
         """{"m.NAME" and "v.NAME": Var}."""

@@ -119,8 +119,9 @@ class Ranks:
                 if learns:
                     var.start_grad()
 
-    def mean(self, gradients):
-        """[float32 Var] -> their means over the processes, bucket by bucket; the list given is emptied on the way."""
+    def mean(self, gradients, told=True):
+        """[float32 Var] -> their means over the processes, bucket by bucket; the list given is emptied on the way. told=False:
+        all but the exchange, which compiles what it takes."""
         from runtime.backend import jt
         means = []
         while gradients:
@@ -133,7 +134,7 @@ class Ranks:
             flat = (jt.concat([g.reshape(-1) for g in bucket]) / float(self.size)).stop_grad()
             del bucket
             flat.sync()
-            flat, at = self.sum(flat), 0
+            flat, at = self.sum(flat) if told else flat, 0
             for shape in shapes:
                 count = int(np.prod(shape))
                 means.append(flat[at:at + count].reshape(shape).stop_grad())

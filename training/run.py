@@ -68,11 +68,12 @@ class Run:
             raise UserError(f"train.{self.stage}.batch_size is {self.options.batch_size}, expected a multiple of {share}: "
                             f"{self.ranks.size} processes, each in {self.options.accumulate} parts (accumulate)")
         found = self.check(resume)
-        self.state = self.new_state()
-        if found:
-            path, header = found
-            self.state.restore(self.saved.tensors(path), header.step)
-            self.saved_at = header.step
+        with self.ranks.first():
+            self.state = self.new_state()
+            if found:
+                path, header = found
+                self.state.restore(self.saved.tensors(path), header.step)
+                self.saved_at = header.step
         if self.ranks.size > 1:
             self.ranks.same([*self.state.parameters.values(), *self.state.ema.average.values()])
         if self.writes:
