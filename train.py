@@ -60,7 +60,8 @@ def main(argv):
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
                         "makes them")
     ahead = [args.stage] if args.stage != "all" else ["unet"] if opens_autoencoder else ["autoencoder", "unet"]
-    claim(config, ahead, pairs, args.data_changed)
+    if ranks.rank == 0:
+        claim(config, ahead, pairs, args.data_changed)
     notes = [f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}"]
     if opens_autoencoder:
         config.autoencoder.path = str(path)
