@@ -58,7 +58,7 @@ def main(argv):
             if len(paths) < 2:
                 raise UserError(f"{args.run}: no checkpoint makes the best one, {paths[0]}, any better; nothing is written")
         else:
-            paths = paths[:args.top]
+            paths = paths[:max(0, args.top)]
         if not args.greedy and len(paths) < args.top:
             raise UserError(f"{args.run}: found {len(paths)} checkpoints, expected at least {args.top} (--top)")
         output = output or Path(args.run) / "checkpoints" / "ensemble.safetensors"

@@ -46,21 +46,21 @@ def main(argv):
 
     from models.weights.loading import load_autoencoder
     from runtime.backend import DEVICE
-    from runtime.distributed import one_process, process
+    from runtime.distributed import one_process
     from training.autoencoder import train_autoencoder
     from training.claim import claim
     from training.ranks import ranks_here
     from training.segmenter import train_segmenter
     from training.unet import train_unet
     from training.upsampler import train_upsampler
-    if not opens_autoencoder:
+    if not opens_autoencoder or args.stage not in ("all", "unet"):
         one_process(why="the U-Net alone is trained by several, on the autoencoder that --stage autoencoder makes before")
-    ranks_here()                                             # several processes: an error in one ends all from here on
+    ranks = ranks_here()                                     # several processes: an error in one ends all from here on
     if args.stage == "unet" and path is None:
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
                         "makes them")
     ahead = [args.stage] if args.stage != "all" else ["unet"] if opens_autoencoder else ["autoencoder", "unet"]
-    if process()[0] == 0:                                    # the first of several holds the folder for all
+    if ranks.rank == 0:
         claim(config, ahead, pairs, args.data_changed)
     notes = [f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}"]
     if opens_autoencoder:

@@ -139,10 +139,10 @@ class StageConfig:
     warmup: int = ranged(0, 0, MANY)            # steps over which the learning rate rises from 0
     decay: bool = False               # cosine decay of the learning rate to 0 over `steps`
     weight_decay: float = ranged(0.0, 0, 10)
-    clip: float = ranged(0.0, 0, 1.0e9)         # largest norm of all gradients together, then logged too; 0 = any
-    accumulate: int = ranged(1, 1, 65536)       # parts that a batch is computed in, one after another: less memory
+    clip: float = ranged(0.0, 0, 1.0e9)         # largest norm of all gradients together; 0 = any. With one it is logged
+    accumulate: int = ranged(1, 1, 65536)       # parts that a batch is computed in: less memory, the same step
     ema: float = ranged(0.9999, 0, 0.99999999)  # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
-    # further lengths kept beside it; validation chooses; U-Net only
+    # further lengths kept beside it, of which validation chooses; U-Net only
     more_ema: list[float] = ranged(list, 0, 0.99999999, length=(0, 8))
     mask_dropout: float = ranged(0.2, 0, 1)     # p(mask dropped) for classifier-free guidance; U-Net only
     timesteps: str = "uniform"        # uniform, as published | logit_normal: the middle ones more often; U-Net only
@@ -164,8 +164,8 @@ class StageConfig:
         one_of("train: timesteps", self.timesteps, ["uniform", "logit_normal"])
         one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S"))
         if self.validate_images == 1:
-            raise ConfigError("train: validate_images is 1, expected 0, or at least 2")
-        if self.batch_size % self.accumulate:
+            raise ConfigError("train: validate_images is 1, expected 0, or at least 2: one has no covariance")
+        if self.accumulate > 1 and self.batch_size % self.accumulate:
             raise ConfigError(f"train: batch_size is {self.batch_size}, expected a multiple of accumulate ({self.accumulate})")
 
 

@@ -61,7 +61,8 @@ class CheckpointedUNet:
 
     def __call__(self, z, t, labels):
         """As UNet."""
-        unet, segmentation = self.unet, SegmentationMaps(labels, self.unet.classes)
+        unet = self.unet
+        segmentation = SegmentationMaps(labels, unet.classes, unet.mask_resampling)
         emb, skips = unet.embed(t), []
         h = z
         for block in unet.input_blocks:

@@ -41,8 +41,7 @@ class Stopped(Exception):
         self.status = status
 
 
-# those that end in a line
-EXPECTED = (UserError, RunError, Stopped, OSError, MemoryError, KeyboardInterrupt)
+EXPECTED = (UserError, RunError, Stopped, OSError, MemoryError, KeyboardInterrupt)   # those that end in a line
 
 
 def printable(text):
@@ -70,8 +69,7 @@ def os_line(error):
 
 
 def run_script(main, argv=None):
-    """Calls main(argv) and exits: 0 when it returns, 2 after a UserError, 1 after what failed, 130 after Ctrl-C, 143 after
-    SIGTERM where a run finishes its step first.
+    """Calls main(argv) and exits: 0 when it returns, 2 after a UserError, 1 after what failed, 130 after Ctrl-C.
 
     What failed is a RunError, or what the system refused: a full disk, a folder that is gone, no memory. Output that
     nobody reads any more (`| head`) ends the program quietly with status 141, as it does others'.

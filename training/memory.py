@@ -53,10 +53,10 @@ def needed(config, model, way, processes=1):
 
 def convolved(config, model):
     """Bytes that the convolutions of the network give for one row. Nothing is computed: Jittor knows shapes before."""
-    height, width = config.data.height // config.autoencoder.factor, config.data.width // config.autoencoder.factor
-    z = jt.zeros((1, config.unet.latent_channels, height, width))
+    z = jt.zeros((1, config.unet.latent_channels, *config.latent_size))
+    labels = jt.zeros((1, config.data.height // config.label_factor, config.data.width // config.label_factor)).int32()
     with jt.no_grad(), counted() as total:
-        model(z, np.zeros(1), jt.zeros((1, height, width)).int32())
+        model(z, np.zeros(1), labels)
     gc.collect()
     size = 4 if config.train.precision == "float32" else 2
     return size * sum(total)

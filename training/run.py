@@ -77,7 +77,7 @@ class Run:
         if self.ranks.size > 1:
             self.ranks.same([*self.state.parameters.values(), *self.state.ema.average.values()])
         if self.writes:
-            self.log.truncate_after(self.state.steps_done)       # also what a first attempt without a state left
+            self.log.truncate_after(self.state.steps_done)   # also what a first attempt without a state left
             write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
 
     def new_state(self):

@@ -7,7 +7,7 @@ from runtime.documents import read_json
 from runtime.errors import UserError
 from runtime.files import sha256, write_json
 
-NAME, STATE = "data.json", "state.safetensors"
+NAME, STATES = "data.json", "state*.safetensors"     # training/saved_state.py
 
 
 def check_data(run, stage, pairs, changed=False):
@@ -18,7 +18,7 @@ def check_data(run, stage, pairs, changed=False):
     """
     folder = Path(run) / stage
     now, record = fingerprints(pairs), folder / NAME
-    if (folder / STATE).is_file() and record.is_file() and not changed:
+    if any(folder.glob(STATES)) and record.is_file() and not changed:
         before = read_json(record)
         if not isinstance(before, dict):
             raise UserError(f"{record}: found no object of hashes; --data_changed goes on with the data of now")

@@ -34,7 +34,7 @@ def greedy(paths, folder, weights="ema"):
             path = Path(place) / "mean.safetensors"
             average(chosen, np.full(len(chosen), 1 / len(chosen)), path, weights)
             load_checkpoint(model, path, weights)
-        return validate(model, latents, rows, schedule, config.train.seed)["val_loss"]
+        return validate(model, latents, rows, schedule, config.train.seed, config.train.unet.min_snr)["val_loss"]
 
     taken, best = [paths[0]], loss([paths[0]])
     print(f"{best:.6f}  {paths[0]}")

@@ -40,7 +40,7 @@ class Painted:
                 part = slice(i, i + BATCH)
                 painted.append(synthesise(self.autoencoder.encode, self.autoencoder.decode, CachedUNet(model), references[part],
                                           self.labels[part], self.names[part], self.sampling, self.schedule,
-                                          self.config.unet.latent_channels)[0])
+                                          self.config.unet.latent_channels, latent_size=self.config.latent_size)[0])
         painted, found = np.concatenate(painted), Statistics()
         found.update(self.features(painted))
         return {"fid_latents": float(fid(self.real, found)),
