@@ -16,7 +16,6 @@ from runtime.errors import UserError, run_script
 RUN = Path("demo/run")
 PICTURES = Path("demo/pictures")
 STYLES = 6                          # in which one mask is painted
-SEGMENTER = Path("demo/weights/segmenter.safetensors")
 NEXT = """What this leaves out: the networks are {parameters:.0f} million parameters, trained for {steps} steps on a CPU, on \
 drawn landscapes.
 With the challenge's photos and the full recipe (configs/iidm.yaml, 501.5 million, 270,000 steps) on a GPU, the same commands
@@ -51,7 +50,7 @@ def main(argv):
     step(f"One mask in {STYLES} styles", "test.py", test.main, paint(RUN / "styles", RUN / "styles-results"))
     step("Scores", "evaluate.py", evaluate.main,
          ["--gen", RUN / "results", "--input_path", data / "test", "--img_path", data / "train",
-          "--json", RUN / "scores/scores.json", *(["--segmenter", SEGMENTER] if SEGMENTER.is_file() else [])])
+          "--json", RUN / "scores/scores.json"])
     draw(data, averaged)
     print(f"\n{closing(averaged)}\n\nThe whole demo took {time.monotonic() - start:.0f} s.")
 

@@ -25,17 +25,15 @@ def main(argv):
     data = Path("demo/run/weights-data")
     write_dataset(data, train=args.train, test=48, width=config.data.width, height=config.data.height, seed=config.train.seed)
     import train
-    for stage in ("all", "segmenter"):
-        train.main(["--input_path", str(data / "train"), "--config", CONFIG, "--stage", stage, "--resume"])
+    train.main(["--input_path", str(data / "train"), "--config", CONFIG, "--resume"])
     export(config)
 
 
 def export(config):
-    """The run's autoencoder, its best U-Net and its best segmenter as float16 safetensors."""
+    """The run's autoencoder and its best U-Net as float16 safetensors; configs/demo.yaml starts from them."""
     from training.run import ranked
     write(config, "autoencoder", config.autoencoder.path)
-    for name in ("unet", "segmenter"):
-        write(config, name, ranked(config.train.run, name)[0][0])
+    write(config, "unet", ranked(config.train.run)[0][0])
 
 
 def write(config, name, path):
