@@ -2,14 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-table demo-weights test lint clean
+.PHONY: help demo demo-table demo-weights studio test torture crash-test lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo          the whole of IIDM in miniature on synthetic landscapes, on this machine'
 	@echo 'make demo-table    Table 2 of the paper on synthetic masks, with a small segmenter trained for it'
-	@echo 'make demo-weights  train the small U-Net that the demo starts from'
+	@echo 'make demo-weights  train the small networks that the demo starts from'
+	@echo 'make studio        paint a mask in the browser and watch it become a landscape; PORT=8000'
 	@echo 'make test          the tests'
+	@echo 'make torture       hundreds of hostile attempts: wrong data, kills, a full disk (docs/reliability.md)'
+	@echo 'make crash-test    kills a run 25 times at random moments: the bits it ends with'
 	@echo 'make lint          ruff'
 	@echo 'make clean         remove .venv, caches and what the demo made (not runs/, results/, checkpoints/)'
 	@echo
@@ -28,7 +31,11 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/development: requirements-dev.txt requirements.txt | .venv/made
+.venv/studio: requirements-studio.txt requirements.txt | .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-studio.txt
+	@touch $@ .venv/runtime
+
+.venv/development: requirements-dev.txt requirements-studio.txt requirements.txt | .venv/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ .venv/runtime
 
@@ -41,12 +48,21 @@ demo-table: .venv/runtime
 demo-weights: .venv/runtime
 	$(BIN)/python -m demo.weights
 
+studio: .venv/studio
+	$(BIN)/python -m studio $(if $(PORT),--port $(PORT))
+
 test: .venv/development
 	$(BIN)/python -m pytest -q tests
+
+torture: .venv/development
+	$(BIN)/python -m tests.torture
+
+crash-test: .venv/development
+	$(BIN)/python -m tests.training.crashing --kills 25
 
 lint: .venv/development
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache demo/run demo/pictures
+	rm -rf .venv .pytest_cache .ruff_cache demo/run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

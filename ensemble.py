@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError, run_script
+from runtime.files import check_writable, not_an_input
 
 EXAMPLES = """examples:
   python ensemble.py A.safetensors B.safetensors --output checkpoints/iidm.safetensors
   python ensemble.py A B C --ratios 0.5 0.3 0.2 --output C.safetensors
-  python ensemble.py --run runs/iidm --top 2            the two best of a run by validation loss, as the paper does by FID
+  python ensemble.py --run runs/iidm --greedy --input_path TRAIN    best first, each kept where the validation loss falls
+  python ensemble.py --run runs/iidm --top 2            the two best of a run, as the paper does by FID
+                                                        (train.unet.best_by says by what)
 
 The result is an ordinary checkpoint that names its parents; test.py takes it."""
 
@@ -30,6 +33,9 @@ def parse(argv):
     parser.add_argument("--run", metavar="RUN", help="a run's folder, to take the best checkpoints of")
     parser.add_argument("--top", type=int, default=2, metavar="K",
                         help="how many of the run's best (default: 2)")
+    parser.add_argument("--greedy", action="store_true",
+                        help="with --run: a greedy soup (Wortsman et al. 2022) of all that are kept, by validation loss")
+    parser.add_argument("--input_path", metavar="TRAIN", help="with --greedy: the training folder that the run had")
     return parser.parse_args(argv)
 
 
@@ -43,18 +49,32 @@ def main(argv):
     if args.run:
         if paths:
             raise UserError("--run chooses the checkpoints itself, expected no others beside it")
-        paths = [path for path, _ in ranked(args.run)[:args.top]]
-        if len(paths) < args.top:
+        paths = [path for path, _ in ranked(args.run)]
+        if args.greedy:
+            from training.soup import greedy
+            if not args.input_path:
+                raise UserError("--greedy: --input_path TRAIN is missing, the folder whose held-out images are validated on")
+            paths = greedy(paths, args.input_path, args.weights)
+            if len(paths) < 2:
+                raise UserError(f"{args.run}: no checkpoint makes the best one, {paths[0]}, any better; nothing is written")
+        else:
+            paths = paths[:max(0, args.top)]
+        if not args.greedy and len(paths) < args.top:
             raise UserError(f"{args.run}: found {len(paths)} checkpoints, expected at least {args.top} (--top)")
         output = output or Path(args.run) / "checkpoints" / "ensemble.safetensors"
+    if args.top < 2:
+        raise UserError(f"--top is {args.top}, expected at least 2")
     if len(paths) < 2:
         raise UserError(f"found {len(paths)} checkpoints, expected two or more, or --run RUN --top K")
     if not output:
         raise UserError("--output FILE is missing")
     ratios = np.array(args.ratios or [1] * len(paths), dtype=np.float64)
-    if len(ratios) != len(paths) or not (ratios > 0).all():
-        raise UserError(f"--ratios has {len(ratios)} numbers for {len(paths)} checkpoints, expected one positive number each")
+    if len(ratios) != len(paths) or not ((ratios > 0) & (ratios <= 1e6)).all():
+        raise UserError(f"--ratios has {len(ratios)} numbers for {len(paths)} checkpoints, expected one number each, "
+                        "above 0 and at most 1000000")
     ratios /= ratios.sum()
+    not_an_input(output, paths)
+    check_writable(Path(output).parent)
     for path, ratio in zip(paths, ratios):
         header = open_weights(path).header
         print(f"{ratio:.4f} x {path}  step {header.step}  " + "  ".join(f"{k} {v:.5g}" for k, v in header.metrics.items()))

@@ -3,6 +3,7 @@ import argparse
 from pathlib import Path
 
 from runtime.errors import UserError, run_script
+from runtime.files import check_writable
 
 EXAMPLES = """examples:
   python evaluate.py --gen ./results --input_path TEST --img_path TRAIN
@@ -58,8 +59,8 @@ def parse(argv):
                         help="of the images (default: that of the masks)")
     parser.add_argument("--batch_size", type=int, default=16,
                         help="images at a time; does not change the scores")
-    parser.add_argument("--json", default="evaluation/scores.json", metavar="OUT",
-                        help="(default: evaluation/scores.json)")
+    parser.add_argument("--json", default="scores/scores.json", metavar="OUT",
+                        help="(default: scores/scores.json)")
     parser.add_argument("--per_image", metavar="CSV", help="write every image's M, A and S")
     return parser.parse_args(argv)
 
@@ -68,6 +69,10 @@ def check(args):
     """Raises UserError for options that do not go together."""
     if args.batch_size < 1:
         raise UserError(f"--batch_size is {args.batch_size}, expected at least 1")
+    if args.batch_size > 4096:
+        raise UserError(f"--batch_size is {args.batch_size}, expected at most 4096")
+    if args.fid_stats and not args.inception:
+        raise UserError("--fid_stats without --inception: nothing would be compared with it, expected weights")
     if args.save_stats and not args.inception:
         raise UserError("--save_stats without --inception: there is nothing to save, expected weights")
     if args.kid and (args.fid_stats or not args.inception or not args.img_path):
@@ -83,6 +88,10 @@ def main(argv):
     from evaluation.metrics import report
     rows, cases = measure.find_rows(args.gen), find_test(args.input_path, args.img_path)
     size = measure.image_size(cases, args.size)
+    check_writable(*{Path(path).parent for path in (args.json, args.per_image) if path})
+    for path in (args.json, args.per_image):
+        if path and Path(path).is_dir():
+            raise UserError(f"{path}: found a folder, expected the name of a file")
     used = scorers.open_scorers(args.segformer, args.segmenter, args.nima, args.inception,
                                 args.class_map == "lenient", args.nima_resize, args.fid_resize)
     about = scorers.introduce(used)

@@ -22,7 +22,8 @@ def parse(argv):
     parser.add_argument("--output_path", default="./results",
                         help="folder of the images (default: ./results)")
     parser.add_argument("--checkpoint",
-                        help="U-Net weights (default: checkpoints/iidm.safetensors, else the newest run's)")
+                        help="weights of a U-Net (default: checkpoints/iidm.safetensors, else the newest run's) or of a "
+                             "GAN of Table 1, trained here or published")
     parser.add_argument("--weights", default="ema", choices=["ema", "raw"],
                         help="which set of a training checkpoint")
     parser.add_argument("--autoencoder", metavar="FILE",
@@ -48,9 +49,10 @@ def parse(argv):
 
 def overrides(args, processes):
     """--set and the options that stand for one. UserError for options that cannot be."""
-    for name in ("rounds", "limit", "candidates"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UserError(f"--{name} is {getattr(args, name)}, expected at least 1")
+    for name, most in (("rounds", 100), ("limit", 10 ** 9), ("candidates", 1000)):
+        value = getattr(args, name)
+        if value is not None and not 1 <= value <= most:
+            raise UserError(f"--{name} is {value}, expected at least 1" + (f" and at most {most}" if value > 0 else ""))
     if args.overwrite and processes > 1:
         raise UserError(f"--overwrite with {processes} processes: one could remove what another painted; "
                         "remove the folder first")
@@ -64,45 +66,60 @@ def main(argv):
     given = overrides(args, size)
     from data.landscape import check_test, find_test
     cases = find_test(args.input_path, args.img_path)[:args.limit]
-
     from sampling.best_of import selection
     from sampling.contact_sheet import write_contact_sheet
-    from sampling.networks import find_checkpoint, load_networks, settings
-    from sampling.painting import Painter
-    from sampling.submission import Submission, input_hash, manifest_settings
+    from sampling.hand_in import confirm
+    from sampling.networks import find_checkpoint
+    from sampling.painting import needs_masks
+    from sampling.submission import Submission, claim, input_hash, manifest_settings, not_an_input
+    not_an_input(args.output_path, {part.parent for case in cases for part in (case.mask, case.reference) if part})
     checkpoint = find_checkpoint(args.checkpoint)
+    Painter, load_networks, settings = way_of(checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
     height, width = config.data.height, config.data.width
-    check_test(cases, config.data)
+    by_class = needs_masks(config.sampling)
+    check_test(cases, config.data, reference_masks=by_class)
+    if rank == 0:
+        claim(args.output_path)                                                # before the long work, not after it
     networks = load_networks(config, checkpoint, weights)
 
     selected = selection(args.candidates, args.select, args.segmenter)
     results = Submission(args.output_path, manifest_settings(config, networks.hashes, selected.settings()),
-                         {case.name: input_hash(case) for case in cases}, height, width, config.output,
+                         {case.name: input_hash(case, by_class) for case in cases}, height, width, config.output,
                          args.overwrite, first=rank == 0, timesteps=config.diffusion.timesteps)
     ours = shard(cases, rank, size)
     missing = [case for case in ours if not results.has(case.stem)]
-    introduce(f"{checkpoint} at step {weights.header.step}", config.sampling, networks.schedule, missing, ours)
-    Painter(networks, config, results, selected).run(missing)                  # Algorithm 2: ldm/algorithm2.py
+    painter = Painter(networks, config, results, selected)
+    introduce(f"{checkpoint} at step {weights.header.step}", painter, missing, ours)
+    painter.run(missing)                                                       # Algorithm 2: ldm/algorithm2.py
     if rank:
         return
     stems = [case.stem for case in cases]
     results.wait(stems)
     archive = results.finish(stems)
+    confirm(results.folder, stems, (width, height))
     similarity = write_contact_sheet(cases, results, height, width)
     print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; "
           f"style similarity S {similarity:.2f} %")
 
 
-def introduce(what, sampling, schedule, missing, ours):
+def way_of(checkpoint):
+    """(Painter, load_networks, settings) for the weights in a file: IIDM's, or those of a GAN of Table 1."""
+    from baselines.weights import is_gan
+    if is_gan(checkpoint):
+        from baselines.painting import Painter, load_networks, settings
+    else:
+        from sampling.networks import load_networks, settings
+        from sampling.painting import Painter
+    return Painter, load_networks, settings
+
+
+def introduce(what, painter, missing, ours):
     """Prints what is about to be painted with what."""
-    from ldm.algorithm2 import evaluations
     from runtime.backend import DEVICE
-    numbers = "" if sampling.precision == "float32" else f" in {sampling.precision}"
-    steps = sum(round_.steps for round_ in sampling.rounds)
-    print(f"{what} on the {DEVICE}{numbers}: {len(missing)} of {len(ours)} images to paint, "
-          f"{steps} steps and {evaluations(sampling, schedule)} network evaluations each", flush=True)
+    numbers = "" if painter.config.sampling.precision == "float32" else f" in {painter.config.sampling.precision}"
+    print(f"{what} on the {DEVICE}{numbers}: {len(missing)} of {len(ours)} images to paint, {painter.effort()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ EXAMPLES = """examples:
   python train.py --input_path train_resized --resume              goes on after a kill
   python train.py --input_path train_resized --config small --set train.unet.steps=2000 --set train.run=runs/try
   python train.py --input_path train_resized --stage autoencoder   the autoencoder alone
+  python train.py --input_path train_resized --config gaugan       a row of Table 1: gaugan, clade, sean, scgan
+  python train.py --input_path train_resized --config gaugan --stage statistics    its statistics computed again
   python train.py --input_path train_resized --stage segmenter     a segmenter for evaluate.py; begins with
                     weights trained on ImageNet or ADE20K where --set train.segmenter.init_from=FILE names some
 
@@ -23,15 +25,19 @@ def parse(argv):
     parser.add_argument("--input_path", required=True, metavar="TRAIN", help="folder with imgs/ and labels/")
     parser.add_argument("--config", default="iidm", help="a yaml, or the name of one in configs/ (default: iidm)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides an option; repeatable")
-    parser.add_argument("--stage", default="all", choices=["autoencoder", "unet", "segmenter", "all"],
+    parser.add_argument("--stage", default="all",
+                        choices=["autoencoder", "unet", "segmenter", "gan", "statistics", "all"],
                         help="what to train (default: all: the U-Net, before it the autoencoder if its file is missing)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")
+    parser.add_argument("--data_changed", action="store_true", help="with --resume: although the training pairs are other ones")
     return parser.parse_args(argv)
 
 
 def main(argv):
     args = parse(argv)
     config = load_config(args.config, args.set, whole=False)
+    if config.train.network == "gan" or args.stage in ("gan", "statistics"):
+        return train_row(config, args)
     path = find_autoencoder(config.autoencoder.path)
     opens_autoencoder = path is not None and args.stage in ("unet", "all")
     if not opens_autoencoder:
@@ -42,13 +48,20 @@ def main(argv):
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
     from training.autoencoder import train_autoencoder
+    from training.claim import claim
+    from training.ranks import ranks_here
     from training.segmenter import train_segmenter
     from training.unet import train_unet
     from training.upsampler import train_upsampler
-    one_process()
+    if not opens_autoencoder or args.stage not in ("all", "unet"):
+        one_process(why="the U-Net alone is trained by several, on the autoencoder that --stage autoencoder makes before")
+    ranks = ranks_here()                                     # several processes: an error in one ends all from here on
     if args.stage == "unet" and path is None:
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
                         "makes them")
+    ahead = [args.stage] if args.stage != "all" else ["unet"] if opens_autoencoder else ["autoencoder", "unet"]
+    if ranks.rank == 0:
+        claim(config, ahead, pairs, args.data_changed)
     notes = [f"{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}"]
     if opens_autoencoder:
         config.autoencoder.path = str(path)
@@ -63,6 +76,31 @@ def main(argv):
         autoencoder = make(config, pairs, args.resume)
     if args.stage != "autoencoder":
         train_unet(config, pairs, autoencoder, args.resume)
+
+
+def train_row(config, args):
+    """A GAN of Table 1, or its statistics computed again for test."""
+    pairs = checked_pairs(args.input_path, config.data)
+    from baselines.statistics import recompute
+    from baselines.trainer import train_gan
+    from runtime.backend import DEVICE
+    from runtime.distributed import one_process
+    from training.claim import claim
+    from training.run import ranked
+    one_process()
+    if args.stage in ("gan", "all"):
+        claim(config, ["gan"], pairs, args.data_changed)
+    print(f"{config_yaml(config)}\n{len(pairs)} pairs in {args.input_path}, training on the {DEVICE}", flush=True)
+    if args.stage == "statistics":
+        found = config.train.gan.init_from or ranked(config.train.run, "gan")
+        if not found:
+            raise UserError(f"{config.train.run}: found no checkpoint of a gan, expected one; --stage gan makes it")
+        checkpoint = found if isinstance(found, str) else found[0][0]
+        print(f"{recompute(config, pairs, checkpoint)}: statistics of {len(pairs)} pairs")
+    elif args.stage in ("gan", "all"):
+        train_gan(config, pairs, args.resume)
+    else:
+        raise UserError(f"--stage {args.stage} with {args.config}, expected gan or statistics: its train.network is gan")
 
 
 def checked_pairs(folder, config_data):

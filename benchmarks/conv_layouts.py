@@ -2,8 +2,9 @@
 
 Our networks hold channels first. Tensor cores want them last, and cuDNN turns arrays round by itself where they are not. Per
 size of the full U-Net, milliseconds of: Jittor's own call, ours with channels first, ours with channels last as it lies, and
-ours with channels last from and to arrays that hold them first. Where the last column is below the second, the network would
-be faster with it.
+ours with channels last from and to arrays that hold them first. Where `turned` is below `first`, the network would be faster
+with it. Then bias and residual, either layout: by operators after the convolution, by our kernel in the same call, by cuDNN
+alone; where the third is below the second, models/kernels/cudnn_conv.py had better take it.
 """
 import argparse
 import json
@@ -47,9 +48,18 @@ def measure(inputs, outputs, height, width, k, batch, dtype, repeats):
     x_last, w_last = x.transpose(LAST), w.transpose(LAST)
     jt.sync([x, w, x_last, w_last])
     pad = k // 2
-    ways = {"jittor": lambda: nn.conv2d(x, w, None, 1, pad), "first": lambda: cudnn_conv(x, w, 1, pad),
-            "last": lambda: cudnn_conv(x_last, w_last, 1, pad, last=True),
-            "turned": lambda: cudnn_conv(x.transpose(LAST), w_last, 1, pad, last=True).transpose(FIRST)}
+    bias, residual = draw(outputs), draw(batch, outputs, height, width)
+    residual_last = residual.transpose(LAST)
+    jt.sync([bias, residual, residual_last])
+    first = lambda *more, **options: cudnn_conv(x, w, *more, padding=pad, **options)
+    last = lambda *more, **options: cudnn_conv(x_last, w_last, *more, padding=pad, last=True, **options)
+    ways = {"jittor": lambda: nn.conv2d(x, w, None, 1, pad), "first": first, "last": last,
+            "turned": lambda: cudnn_conv(x.transpose(LAST), w_last, padding=pad, last=True).transpose(FIRST),
+            "first_added": lambda: to(to_float32(to(to_float32(first()) + to_float32(bias).reshape(1, -1, 1, 1), dtype))
+                                      + to_float32(residual), dtype),
+            "first_kernel": lambda: first(bias, residual), "first_cudnn": lambda: first(bias, residual, epilogue="cudnn"),
+            "last_kernel": lambda: last(bias, residual_last),
+            "last_cudnn": lambda: last(bias, residual_last, epilogue="cudnn")}
     with jt.no_grad():
         taken = {f"{name}_ms": 1000 * seconds(lambda: [way()], repeats, warmup=2, calls=10) for name, way in ways.items()}
         exact = to_float32(ways["first"]()).numpy()

@@ -19,8 +19,8 @@ def counting(model):
 
     conv, linear, attention = Conv.execute, Linear.execute, models.blocks.attention
 
-    def count_conv(self, x):
-        y = conv(self, x)
+    def count_conv(self, x, residual=None):
+        y = conv(self, x, residual)
         add(names[id(self)], 2 * math.prod(y.shape) * math.prod(self.weight.shape[1:]))
         return y
 

@@ -1,11 +1,12 @@
 #!/bin/sh
 # Fetches the Python packages that benchmarks/gpu_check.sh installs into benchmarks/gpu_wheels/, for a GPU machine without
-# network: everything but CUDA's libraries, which that machine has. About 60 MB, and 50 more with OpenCV.
+# network: everything but CUDA's libraries, which that machine has. About 40 MB, and 50 more with OpenCV. Says what they and the
+# repository's files come to; with --small more than 60 MiB are an error.
 #   sh benchmarks/gpu_wheels.sh [--small] [PYTHON_VERSION]       --small: without OpenCV; PYTHON_VERSION: 3.12 unless told
 set -eu
 cd "$(dirname "$0")/.."
-small=
-[ "${1:-}" != --small ] || { small=yes; shift; }
+small= limit=
+[ "${1:-}" != --small ] || { small=yes; limit=60; shift; }
 version=${1:-3.12}
 python=${PYTHON:-python3}
 folder=benchmarks/gpu_wheels
@@ -21,5 +22,6 @@ opencv-python-headless>=4.8,<4.12"
 echo "$others" > "$folder/requirements.txt"
 $python -m pip download --quiet --only-binary=:all: --python-version "$version" --implementation cp \
     --platform "manylinux2014_$machine" --platform "manylinux_2_17_$machine" --platform "manylinux_2_28_$machine" \
-    --dest "$folder" -r "$folder/requirements.txt" 'pytest>=7.4' astunparse six
-du -sh "$folder"
+    --dest "$folder" -r "$folder/requirements.txt" 'pytest>=7.4,<8.4' astunparse six     # later ones need pygments
+$python -m benchmarks.gpu_wheels strip "$folder"
+$python -m benchmarks.gpu_wheels weigh "$folder" $limit

@@ -15,7 +15,7 @@ import numpy as np
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.flops import counting
-from benchmarks.measure import conv_gflops, peak_mb, seconds
+from benchmarks.measure import conv_gflops, gpu_mb, peak_mb, seconds
 from configs.schema import PRECISIONS, load_config
 from ldm.guidance import guided
 from models.cached_unet import BYTES, CachedUNet
@@ -70,7 +70,7 @@ def main():
         "plain_gflop": gflop["plain"], "gflop": gflop["ours"], "gflop_ratio": gflop["ours"] / gflop["plain"],
         "plain_gflops": gflop["plain"] / taken["plain"], "gflops": gflop["ours"] / taken["ours"], "conv_gflops": max(peaks),
         "cold_seconds": cold, "kept_gb": kept / 1e9, "kept_layers": len(prepared.kept_maps),
-        "layers": len(prepared.layers), "peak_mb": peak_mb()}))
+        "layers": len(prepared.layers), "peak_mb": peak_mb(), **gpu_mb()}))
 
 
 def areas(rng, batch, height, width, classes):

@@ -23,7 +23,7 @@ from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
 from models.kernels.nearest_code import nearest_code
 from models.kernels.norm_branches import norm_branches
-from models.kernels.norm_modulate import norm_modulate
+from models.kernels.norm_modulate import norm_modulate, norm_modulate_maps
 from runtime.backend import DEVICE, jt
 
 
@@ -43,7 +43,7 @@ class Case:
 def cases():
     """Every Case."""
     conv = lambda k: lambda impl, x, w, b: conv2d(x, w, b, 1, k // 2, impl=impl)
-    spade = lambda impl, x, g, b, s, t: norm_modulate(x, g, b, 32, 1e-5, s, t, impl=impl)
+    spade = lambda impl, x, m, t: norm_modulate_maps(x, m, 32, 1e-5, t, impl=impl)
     affine = lambda impl, x, g, b: norm_modulate(x, g, b, 32, 1e-5, impl=impl)
     for k, channels, height, width in ((3, 1024, 6, 8), (3, 768, 12, 16), (1, 1024, 6, 8)):
         gflop = 2 * channels ** 2 * k * k * height * width / 1e9
@@ -53,12 +53,13 @@ def cases():
     yield Case("conv 1x1, 512 to 256, 96x128", conv(1), [(1, 512, 96, 128), (256, 512, 1, 1), (256,)],
                gflop=(gflop, 3 * gflop))
     image = (1, 256, 96, 128)
+    maps = (1, 512, 96, 128)
     # x, gamma, beta, y; with the gradient also dy, x, gamma, beta again and dx, dgamma, dbeta.
-    yield Case("SPADE norm + time + SiLU, 256, 96x128", spade, [image, image, image, (1, 256), (1, 256)], moved=(4, 11))
+    yield Case("SPADE norm + time + SiLU, 256, 96x128", spade, [image, maps, (1, 512)], moved=(4, 11))
     yield Case("group norm + SiLU, 256, 96x128", affine, [image, (256,), (256,)], moved=(2, 5))
     yield Case("SPADE of kept maps, two branches, 256, 96x128",
-               lambda impl, x, m, e, s, t: norm_branches(x, m, e, 32, scale=s, shift=t, impl=impl),
-               [(2, 256, 96, 128), (1, 512, 96, 128), (512, 3, 3), (2, 256), (2, 256)], gradient=False, moved=(3, 0))
+               lambda impl, x, m, e, t: norm_branches(x, m, e, 32, timestep=t, impl=impl),
+               [(2, 256, 96, 128), maps, (512, 3, 3), (1, 512)], gradient=False, moved=(3, 0))
     for heads, positions in ((8, 768), (12, 192), (16, 48)):
         gflop = 4 * heads * 64 * positions ** 2 / 1e9
         yield Case(f"attention, {heads} heads of 64, {positions} positions",

@@ -56,9 +56,14 @@ def peak_mb():
     return peak_memory() / 1e6
 
 
+def gpu_mb():
+    """{"gpu_mb": memory of the GPU that Jittor holds, in MB}; nothing on a CPU. It keeps what it has once taken."""
+    return {"gpu_mb": jt.get_mem_info().total_cuda_used / 1e6} if DEVICE == "cuda" else {}
+
+
 def report(result, as_json):
     """Prints {name: value} as one line of JSON, or a line each."""
-    result = {"device": DEVICE, **result}
+    result = {"device": DEVICE, **result, **gpu_mb()}
     if as_json:
         print(json.dumps(result))
     else:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import yaml
 
+from baselines.config import GanConfig
 from configs.classes import CLASSES
 from configs.legacy import old_words
+from configs.ranges import MANY, SEEDS, TIMESTEPS, ranged
+from runtime import documents
 from runtime.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent
@@ -16,6 +19,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")      # what a network can comput
 SCHEDULES = ("linear", "cosine", "scaled_linear", "constant_slope")
 SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
 SPACINGS = ("uniform", "logsnr")
+COLOUR_TRANSFERS = ("cielab8", "reinhard", "monge_kantorovich", "class_cielab", "class_monge_kantorovich", "none")
 
 
 class ConfigError(UserError):
@@ -24,33 +28,34 @@ class ConfigError(UserError):
 
 @dataclass
 class DataConfig:
-    height: int = 384                 # of the images, pixels; 512x384 is the challenge's size
-    width: int = 512
-    exclude: list[str] = field(default_factory=list)  # stems of training pairs to leave out
-    validation: int = 100             # pairs held out of training (at most a tenth of all); 0: none, and seen ones are measured
+    height: int = ranged(384, 8, 16384)         # of the images, pixels; 512x384 is the challenge's size
+    width: int = ranged(512, 8, 16384)
+    exclude: list[str] = field(default_factory=list)  # stems of training pairs to leave out, or .txt files of them
+    # pairs held out of training (at most a tenth of all); 0: none, and seen ones are measured
+    validation: int = ranged(100, 0, MANY)
     cache: str = "datasets"           # folder of the latent cache
     flip: bool = True                 # mirrored copies of every pair in the cache
-
-    def check(self):
-        if self.validation < 0:
-            raise ConfigError(f"data.validation is {self.validation}, expected at least 0")
 
 
 @dataclass
 class AutoencoderConfig:
     path: str = "checkpoints/autoencoder.safetensors"  # where its weights are; train.py makes them when missing
     kind: str = "vq"                  # vq: VQGAN, latents un-quantised on encode, quantised on decode | kl | tiny
-    channels: int = 128               # width of the first level
-    channel_mult: list[int] = field(default_factory=lambda: [1, 2, 4])  # one level each; f = 2 ** (levels - 1)
-    res_blocks: int = 2               # per encoder level; a decoder level has one more
-    z_channels: int = 3
-    embed_dim: int = 3                # channels of the latent
-    codes: int = 8192                 # rows of the codebook
-    groups: int = 32                  # of group normalisation; below 4 channels a group absolute colour is lost
-    attention_levels: list[int] = field(default_factory=list)  # levels with attention, besides the middle: f8 and f16 models
+    channels: int = ranged(128, 1, 8192)        # width of the first level
+    channel_mult: list[int] = ranged(lambda: [1, 2, 4], 1, 64, length=(1, 8))  # one level each; f = 2 ** (levels - 1)
+    res_blocks: int = ranged(2, 0, 64)          # per encoder level; a decoder level has one more
+    z_channels: int = ranged(3, 1, 1024)
+    embed_dim: int = ranged(3, 1, 1024)         # channels of the latent
+    codes: int = ranged(8192, 1, 1 << 20)       # rows of the codebook
+    # of group normalisation; below 4 channels a group absolute colour is lost
+    groups: int = ranged(32, 1, 8192)
+    # levels with attention, besides the middle: f8 and f16 models
+    attention_levels: list[int] = ranged(list, 0, 7, length=(0, 8))
     global_path: bool = False         # tiny: the coarsest blocks see the whole image
-    upsampler: int = 0                # tiny: it works at half the size, and a head so wide paints the whole; 0 = none
-    latent_scale: float = 1.0         # latents are multiplied by it, so that their deviation is near 1; 0.18215 for SD's kl
+    # tiny: it works at half the size, and a head so wide paints the whole; 0 = none
+    upsampler: int = ranged(0, 0, 4096)
+    # latents are multiplied by it, so that their deviation is near 1; 0.18215 for SD's kl
+    latent_scale: float = ranged(1.0, 1.0e-6, 1.0e6)
 
     @property
     def factor(self):
@@ -59,8 +64,6 @@ class AutoencoderConfig:
 
     def check(self):
         one_of("autoencoder.kind", self.kind, ["vq", "kl", "tiny"])
-        if not self.latent_scale > 0:
-            raise ConfigError(f"autoencoder.latent_scale is {self.latent_scale}, expected more than 0")
         if self.upsampler and self.kind != "tiny":
             raise ConfigError(f"autoencoder.upsampler is {self.upsampler} with kind {self.kind}, expected 0: it is for tiny")
         if self.kind == "tiny":
@@ -75,15 +78,16 @@ class AutoencoderConfig:
 
 @dataclass
 class UNetConfig:
-    channels: int = 256               # width of the first level
-    channel_mult: list[int] = field(default_factory=lambda: [1, 1, 2, 3, 4])
-    res_blocks: int = 2               # per encoder level; a decoder level has one more
-    attention_factors: list[int] = field(default_factory=lambda: [4, 8, 16])  # down-sampling factors with attention
-    head_channels: int = 64           # channels of an attention head
-    classes: int = len(CLASSES)
-    spade_channels: int = 128         # hidden channels of SPADE's mask convolutions
-    latent_channels: int = 3
-    groups: int = 32                  # of group normalisation
+    channels: int = ranged(256, 1, 8192)        # width of the first level
+    channel_mult: list[int] = ranged(lambda: [1, 1, 2, 3, 4], 1, 64, length=(1, 8))
+    res_blocks: int = ranged(2, 1, 64)          # per encoder level; a decoder level has one more
+    # down-sampling factors with attention
+    attention_factors: list[int] = ranged(lambda: [4, 8, 16], 1, 128, length=(0, 8))
+    head_channels: int = ranged(64, 1, 8192)    # channels of an attention head
+    classes: int = ranged(len(CLASSES), 1, 4096)
+    spade_channels: int = ranged(128, 1, 8192)  # hidden channels of SPADE's mask convolutions
+    latent_channels: int = ranged(3, 1, 1024)
+    groups: int = ranged(32, 1, 8192)           # of group normalisation
     learn_sigma: bool = True          # predict the variance too: twice the output channels
     mask_resampling: str = "nearest"  # of the mask at each size: nearest pixel, as published | area: each class's share
 
@@ -101,29 +105,25 @@ class UNetConfig:
 @dataclass
 class SegmenterConfig:
     """A SegFormer that evaluate.py can measure M with; B0 of its sizes B0 to B5 unless told otherwise."""
-    widths: list[int] = field(default_factory=lambda: [32, 64, 160, 256])  # of the four stages, with 1, 2, 5, 8 attention heads
-    depths: list[int] = field(default_factory=lambda: [2, 2, 2, 2])        # blocks of each
-    reductions: list[int] = field(default_factory=lambda: [8, 4, 2, 1])    # side of the square of pixels that is one key
-    decoder: int = 256                # width of the head
-    classes: int = len(CLASSES)
-    scale: float = 2.0                # training images are resized by 1/scale to scale at random; 1 = left as they are
+    # of the four stages, with 1, 2, 5, 8 attention heads
+    widths: list[int] = ranged(lambda: [32, 64, 160, 256], 1, 4096, length=(4, 4))
+    depths: list[int] = ranged(lambda: [2, 2, 2, 2], 1, 64, length=(4, 4))  # blocks of each
+    # side of the square of pixels that is one key
+    reductions: list[int] = ranged(lambda: [8, 4, 2, 1], 1, 64, length=(4, 4))
+    decoder: int = ranged(256, 1, 8192)         # width of the head
+    classes: int = ranged(len(CLASSES), 1, 4096)
+    # training images are resized by 1/scale to scale at random; 1 = left as they are
+    scale: float = ranged(2.0, 1, 8)
 
     def check(self):
-        for name in ("widths", "depths", "reductions"):
-            if len(getattr(self, name)) != 4 or min(getattr(self, name)) < 1:
-                raise ConfigError(f"segmenter.{name} is {getattr(self, name)}, expected four numbers, each at least 1")
         if any(width % heads for width, heads in zip(self.widths, (1, 2, 5, 8))):
             raise ConfigError(f"segmenter.widths is {self.widths}, expected multiples of 1, 2, 5 and 8 (the attention heads)")
-        if self.decoder < 1:
-            raise ConfigError(f"segmenter.decoder is {self.decoder}, expected at least 1")
-        if not 1 <= self.scale <= 8:
-            raise ConfigError(f"segmenter.scale is {self.scale}, expected 1 to 8")
 
 
 @dataclass
 class DiffusionConfig:
     schedule: str = "linear"          # linear | cosine | scaled_linear | constant_slope (beta_t = 2e-5 t)
-    timesteps: int = 1000             # T, length of the noise schedule
+    timesteps: int = ranged(1000, 1, TIMESTEPS)  # T, length of the noise schedule
 
     def check(self):
         one_of("diffusion.schedule", self.schedule, SCHEDULES)
@@ -133,73 +133,84 @@ class DiffusionConfig:
 class StageConfig:
     """How one network is trained."""
     init_from: str = ""               # checkpoint whose weights training begins with; empty = drawn from the seed
-    steps: int = 1000
-    batch_size: int = 5
-    lr: float = 1.0e-4
-    warmup: int = 0                   # steps over which the learning rate rises from 0
+    steps: int = ranged(1000, 1, MANY)
+    batch_size: int = ranged(5, 1, 65536)
+    lr: float = ranged(1.0e-4, 0, 10)
+    warmup: int = ranged(0, 0, MANY)            # steps over which the learning rate rises from 0
     decay: bool = False               # cosine decay of the learning rate to 0 over `steps`
-    weight_decay: float = 0.0
-    ema: float = 0.9999               # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
-    mask_dropout: float = 0.2         # p(mask dropped) for classifier-free guidance; U-Net only
+    weight_decay: float = ranged(0.0, 0, 10)
+    clip: float = ranged(0.0, 0, 1.0e9)         # largest norm of all gradients together; 0 = any. With one it is logged
+    accumulate: int = ranged(1, 1, 65536)       # parts that a batch is computed in: less memory, the same step
+    ema: float = ranged(0.9999, 0, 0.99999999)  # Eq. in training/ema.py: min(ema, (1 + n) / (10 + n))
+    # further lengths kept beside it, of which validation chooses; U-Net only
+    more_ema: list[float] = ranged(list, 0, 0.99999999, length=(0, 8))
+    mask_dropout: float = ranged(0.2, 0, 1)     # p(mask dropped) for classifier-free guidance; U-Net only
     timesteps: str = "uniform"        # uniform, as published | logit_normal: the middle ones more often; U-Net only
-    min_snr: float = 0.0              # gamma of min-SNR loss weights; 0 = all timesteps weigh the same; U-Net only
-    crop: int = 0                     # side of the random square crops, pixels; 0 = whole images; not of the U-Net
-    codebook_start: int = 1000        # step at which the codes are placed on latents and quantising begins; 0 = as they are
-    save_every: int = 5000            # steps between checkpoints; each is validated
-    sample_every: int = 5000          # steps between pictures: mask | reference | sample
-    keep: int = 5                     # newest checkpoints kept besides the best ones
-    keep_best: int = 2                # checkpoints kept by their validation loss
-    workers: int = 2                  # threads that read batches ahead
+    min_snr: float = ranged(0.0, 0, 1000)       # gamma of min-SNR loss weights; 0 = all timesteps weigh the same; U-Net only
+    # side of the random square crops, pixels; 0 = whole images; not of the U-Net
+    crop: int = ranged(0, 0, 16384)
+    # step at which the codes are placed on latents and quantising begins; 0 = as they are
+    codebook_start: int = ranged(1000, 0, MANY)
+    save_every: int = ranged(5000, 1, MANY)     # steps between checkpoints; each is validated
+    sample_every: int = ranged(5000, 1, MANY)   # steps between pictures: mask | reference | sample
+    keep: int = ranged(5, 1, MANY)              # newest checkpoints kept besides the best ones
+    keep_best: int = ranged(2, 1, MANY)         # checkpoints kept by their validation loss
+    # held-out masks painted at each checkpoint for FID's stand-in and S; U-Net only
+    validate_images: int = ranged(0, 0, MANY)
+    best_by: str = "auto"             # what ranks checkpoints: val_loss | fid | S | auto = fid where measured, else val_loss
+    workers: int = ranged(2, 1, 256)            # threads that read batches ahead
 
     def check(self):
-        for name in ("steps", "batch_size", "save_every", "sample_every", "keep", "keep_best", "workers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train: {name} is {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.mask_dropout <= 1:
-            raise ConfigError(f"train: mask_dropout is {self.mask_dropout}, expected 0 to 1")
         one_of("train: timesteps", self.timesteps, ["uniform", "logit_normal"])
-        if not self.min_snr >= 0:
-            raise ConfigError(f"train: min_snr is {self.min_snr}, expected at least 0")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"train: ema is {self.ema}, expected 0 to below 1")
+        one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S"))
+        if self.validate_images == 1:
+            raise ConfigError("train: validate_images is 1, expected 0, or at least 2: one has no covariance")
+        if self.accumulate > 1 and self.batch_size % self.accumulate:
+            raise ConfigError(f"train: batch_size is {self.batch_size}, expected a multiple of accumulate ({self.accumulate})")
 
 
 @dataclass
 class TrainConfig:
+    network: str = "iidm"             # what train.py makes: iidm | gan, a row of Table 1
     run: str = "runs/iidm"            # folder of logs, pictures and checkpoints
-    seed: int = 0
+    seed: int = ranged(0, 0, SEEDS)
     precision: str = "float32"        # of the U-Net: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
+    checkpointing: str = "none"       # of the U-Net: none | blocks, less memory for more time | auto = where it would not fit
     autoencoder: StageConfig = field(default_factory=lambda: StageConfig(steps=100000, batch_size=2, lr=7.2e-5,
                                                                                   crop=256))
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
     segmenter: StageConfig = field(default_factory=lambda: StageConfig(
         steps=40000, batch_size=8, lr=2.0e-4, warmup=500, decay=True, weight_decay=0.01, ema=0.999, save_every=2000,
         sample_every=2000))
+    gan: StageConfig = field(default_factory=lambda: StageConfig(steps=500000, batch_size=4, lr=2.0e-4, ema=0.999))
 
     def check(self):
+        one_of("train.network", self.network, ("iidm", "gan"))
         one_of("train.precision", self.precision, (*PRECISIONS, "auto"))
+        one_of("train.checkpointing", self.checkpointing, ("none", "blocks", "auto"))
 
 
 @dataclass
 class RoundConfig:
     """One round of Algorithm 2: noise to t_start, denoise from there to t = 0."""
     sampler: str = "ddim"             # ddim | ddpm | dpm++2m | dpm++2m_sde | unipc
-    t_start: int = 598                # timestep that the image is noised to, 0 to diffusion.timesteps - 1
-    steps: int = 300                  # denoising steps from there down to t = 0
+    t_start: int = ranged(598, 0, TIMESTEPS - 1)  # timestep that the image is noised to, 0 to diffusion.timesteps - 1
+    steps: int = ranged(300, 1, TIMESTEPS)      # denoising steps from there down to t = 0
     spacing: str = "uniform"          # of their timesteps: uniform, in t | logsnr, in the signal-to-noise ratio's log
-    timesteps: list[float] = field(default_factory=list)            # instead of a spacing: all, from t_start down
-    guidance: float = 3.5             # classifier-free guidance scale; 1 = none
-    guidance_interval: list[float] = field(default_factory=list)    # [low, high]: the t that are guided; [] = all
-    guidance_rescale: float = 0.0     # way back to the unguided noise's deviation, 0 to 1
-    eta: float = 0.0                  # DDIM's noise, 0 = deterministic
+    # instead of a spacing: all, from t_start down
+    timesteps: list[float] = ranged(list, 0, TIMESTEPS - 1, length=(0, TIMESTEPS))
+    guidance: float = ranged(3.5, 1, 100)       # classifier-free guidance scale; 1 = none
+    # [low, high]: the t that are guided; [] = all
+    guidance_interval: list[float] = ranged(list, 0, TIMESTEPS, length=(0, 2))
+    guidance_rescale: float = ranged(0.0, 0, 1)  # way back to the unguided noise's deviation, 0 to 1
+    eta: float = ranged(0.0, 0, 1)              # DDIM's noise, 0 = deterministic
     from_noise: bool = False          # no reference, Table 2's DM: z_T ~ N(0, I) at a t_start near the end
-    t_noise: int = 0                  # as the published code: noise of this t, first call at t_start; 0 = t_start
+    # as the published code: noise of this t, first call at t_start; 0 = t_start
+    t_noise: int = ranged(0, 0, TIMESTEPS - 1)
 
     def check(self):
         one_of("sampling.rounds: sampler", self.sampler, SAMPLERS)
         one_of("sampling.rounds: spacing", self.spacing, SPACINGS)
-        if self.steps < 1:
-            raise ConfigError(f"sampling.rounds: steps is {self.steps}, expected at least 1")
         if self.t_start == 0 and self.steps > 1:
             raise ConfigError(f"sampling.rounds: steps is {self.steps} from t_start 0, expected 1: there is no lower "
                               "timestep")
@@ -207,17 +218,11 @@ class RoundConfig:
             self.check_timesteps()
         if self.from_noise and self.t_noise:
             raise ConfigError(f"sampling.rounds: t_noise is {self.t_noise} with from_noise, expected 0: no image is noised")
-        if not 0 <= self.eta <= 1:
-            raise ConfigError(f"sampling.rounds: eta is {self.eta}, expected 0 to 1")
         if self.eta and self.sampler != "ddim":
             raise ConfigError(f"sampling.rounds: eta is {self.eta} with sampler {self.sampler}, expected 0: it is ddim's")
-        if self.guidance < 1:
-            raise ConfigError(f"sampling.rounds: guidance is {self.guidance}, expected at least 1")
         interval = self.guidance_interval
         if interval and not (len(interval) == 2 and 0 <= interval[0] <= interval[1]):
             raise ConfigError(f"sampling.rounds: guidance_interval is {interval}, expected [low, high] with 0 <= low <= high")
-        if not 0 <= self.guidance_rescale <= 1:
-            raise ConfigError(f"sampling.rounds: guidance_rescale is {self.guidance_rescale}, expected 0 to 1")
 
     def check_timesteps(self):
         """Raises ConfigError unless `timesteps` falls from t_start in `steps` steps."""
@@ -243,40 +248,31 @@ class RoundConfig:
 
 @dataclass
 class SamplingConfig:
-    rounds: list[RoundConfig] = field(default_factory=lambda: [
+    rounds: list[RoundConfig] = ranged(lambda: [
         RoundConfig(t_start=598, steps=300, guidance=3.5),
         RoundConfig(t_start=638, steps=320, guidance=3.7),
-        RoundConfig(t_start=380, steps=20, guidance=3.7)])
-    colour_transfer: str = "cielab8"  # between rounds, Eq. (6): cielab8 | reinhard | none
-    seed: int = 0
+        RoundConfig(t_start=380, steps=20, guidance=3.7)], length=(1, 100))
+    colour_transfer: str = "cielab8"  # between rounds, Eq. (6): one of COLOUR_TRANSFERS; class_*: needs labels/ beside imgs/
+    seed: int = ranged(0, 0, SEEDS)
     precision: str = "float32"        # of both networks: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
-    batch_size: int = 4
-    spade_cache_gb: float = 4.0       # GB of gamma and beta kept for the masks at hand; 0 = all computed again at every step
-    autoencoder_gb: float = 2.0       # memory for images on their way through the autoencoder; at least one goes at a time
+    batch_size: int = ranged(4, 1, 4096)
+    # GB of gamma and beta kept for the masks at hand; 0 = all computed again at every step
+    spade_cache_gb: float = ranged(4.0, 0, 1.0e6)
+    # memory for images on their way through the autoencoder; at least one goes at a time
+    autoencoder_gb: float = ranged(2.0, 0, 1.0e6)
     truncate: bool = False            # as the published code: float to uint8 by truncation, not rounding
-    jpeg_between_rounds: int = 0      # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
+    # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
+    jpeg_between_rounds: int = ranged(0, 0, 100)
 
     def check(self):
         one_of("sampling.precision", self.precision, (*PRECISIONS, "auto"))
-        one_of("sampling.colour_transfer", self.colour_transfer, ["cielab8", "reinhard", "none"])
-        if not self.rounds:
-            raise ConfigError("sampling.rounds is empty, expected at least one round")
-        if not self.spade_cache_gb >= 0:
-            raise ConfigError(f"sampling.spade_cache_gb is {self.spade_cache_gb}, expected at least 0")
-        if not 0 <= self.jpeg_between_rounds <= 100:
-            raise ConfigError(f"sampling.jpeg_between_rounds is {self.jpeg_between_rounds}, expected 0 to 100")
-        if self.batch_size < 1:
-            raise ConfigError(f"sampling.batch_size is {self.batch_size}, expected at least 1")
+        one_of("sampling.colour_transfer", self.colour_transfer, COLOUR_TRANSFERS)
 
 
 @dataclass
 class OutputConfig:
-    jpeg_quality: int = 95            # of the files written
+    jpeg_quality: int = ranged(95, 1, 100)      # of the files written
     full_colour: bool = True          # their colour at full resolution (4:4:4); false: halved (4:2:0), as the published code
-
-    def check(self):
-        if not 1 <= self.jpeg_quality <= 100:
-            raise ConfigError(f"output.jpeg_quality is {self.jpeg_quality}, expected 1 to 100")
 
 
 @dataclass
@@ -285,6 +281,7 @@ class Config:
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -341,11 +338,9 @@ def resolve(path):
 def read_yaml(path):
     """A yaml file as a dict. Raises ConfigError with the line where it is not yaml."""
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}:{line} not yaml: {getattr(error, 'problem', error)}") from None
+        tree = documents.read_yaml(path)
+    except UserError as error:
+        raise ConfigError(error.problems) from None
     if tree is not None and not isinstance(tree, dict):
         raise ConfigError(f"{path}: found {type(tree).__name__}, expected sections such as `train:`")
     return tree or {}
@@ -360,15 +355,16 @@ def config_from(tree, overrides=(), where="config", whole=True):
     if problems:
         raise ConfigError(problems)
     config = _build(Config, tree, "", where)
-    for part in [config] if whole else [getattr(config, section.name) for section in dataclasses.fields(config)]:
-        check_config(part, where)
+    for prefix, part in [("", config)] if whole else [(section.name, getattr(config, section.name))
+                                                      for section in dataclasses.fields(config)]:
+        check_config(part, where, prefix)
     return config
 
 
 def section_from(name, tree, where):
     """One checked section of a Config, such as "unet", from a dict of its options. Raises ConfigError."""
     section = _build(type(getattr(Config(), name)), tree, f"{name}.", where)
-    check_config(section, where)
+    check_config(section, where, name)
     return section
 
 
@@ -400,8 +396,8 @@ def _apply(tree, override):
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {override}: {section} has no options of its own")
     try:
-        tree[last] = yaml.safe_load(text) if text.strip() else ""
-    except yaml.YAMLError:
+        tree[last] = documents.parse_yaml(text) if text.strip() else ""
+    except documents.Malformed:
         raise ConfigError(f"--set {override}: the value is not yaml") from None
 
 
@@ -449,16 +445,54 @@ def _build_onto(default, tree, prefix, where):
     return dataclasses.replace(default, **given)
 
 
-def check_config(value, where):
-    """Raises ConfigError where a config's, or a section's, values contradict each other."""
+def check_config(value, where, prefix=""):
+    """Raises ConfigError where a config's, or a section's, values are out of their range or contradict each other. prefix:
+    the section's name, such as `sampling`."""
+    problems = [f"{where}: {line}" for line in out_of_range(value, prefix)]
+    if problems:
+        raise ConfigError(problems)                  # before check(): that may divide by what must not be 0
+    _check_relations(value, where)
+
+
+def _check_relations(value, where):
     if dataclasses.is_dataclass(value):
         for item in dataclasses.fields(value):
-            check_config(getattr(value, item.name), where)
+            _check_relations(getattr(value, item.name), where)
         if hasattr(value, "check"):
             try:
                 value.check()
-            except ConfigError as error:
+            except UserError as error:
                 raise ConfigError([f"{where}: {problem}" for problem in error.problems]) from None
     elif isinstance(value, list):
         for item in value:
-            check_config(item, where)
+            _check_relations(item, where)
+
+
+def out_of_range(section, prefix=""):
+    """A line for every value of a section, and of those within it, that is not in the range its field states."""
+    lines = []
+    for item in dataclasses.fields(section):
+        name, value = f"{prefix}.{item.name}".lstrip("."), getattr(section, item.name)
+        low, high = item.metadata.get("range", (None, None))
+        entries = [(name, value)]
+        if isinstance(value, list):
+            entries = [(f"{name}[{i}]", entry) for i, entry in enumerate(value)]
+            least, most = item.metadata.get("length") or (0, MANY)
+            if not least <= len(value) <= most:
+                lines.append(f"{name} has {len(value)} entries, expected {between(least, most)}")
+                continue
+        for label, entry in entries:
+            if dataclasses.is_dataclass(entry):
+                lines += out_of_range(entry, label)
+            elif isinstance(entry, str) and any(not c.isprintable() for c in entry):
+                lines.append(f"{label} is {entry!r}, expected a text without line ends or control characters")
+            elif low is not None and not low <= entry <= high:       # nan is in no range
+                lines.append(f"{label} is {entry}, expected {between(low, high)}")
+    return lines
+
+
+def between(low, high):
+    """A range in words."""
+    if low == high:
+        return f"{low}"
+    return f"at least {low}" if high == MANY else f"{low} to {high}"

@@ -1,5 +1,6 @@
 """Which rows make a batch, and reading them ahead. Both depend on the step alone, so that a resumed run sees the same."""
 import contextlib
+import functools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,8 +10,15 @@ import numpy as np
 def batch_rows(seed, step, batch_size, rows):
     """The rows of batch `step`: the next `batch_size` of endless shuffled passes over `rows` rows, a new order each pass."""
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    passes = {p: np.random.default_rng([seed, int(p)]).permutation(rows) for p in np.unique(positions // rows)}
-    return np.array([passes[p // rows][p % rows] for p in positions])
+    return np.array([order_of_pass(seed, int(p // rows), rows)[p % rows] for p in positions])
+
+
+@functools.lru_cache(maxsize=4)
+def order_of_pass(seed, number, rows):
+    """The order of one pass over `rows` rows, drawn once a pass: a million rows take 8 MB and, once a pass, some 30 ms."""
+    order = np.random.default_rng([seed, number]).permutation(rows)
+    order.flags.writeable = False
+    return order
 
 
 def prefetch(make, steps, workers):

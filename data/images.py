@@ -1,4 +1,9 @@
 """Single image and mask files: whatever a picture's mode and size, read as RGB; masks as ids; broken files named."""
+import argparse
+import contextlib
+import os
+import re
+import stat
 import warnings
 
 import numpy as np
@@ -7,6 +12,9 @@ from PIL import Image, ImageOps
 from configs.classes import CLASSES
 from runtime.errors import UserError
 
+# Pillow decodes these itself. Of others it may start programs: an EPS named .jpg would run Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PIXELS = 120_000_000                  # of an image at most, 0.4 GB in memory; a camera's largest have 100 million
 GREY16 = ("I", "I;16", "I;16L", "I;16B", "I;16N")             # Pillow's names for grey PNG files of 16 bits
 MODES = {"P": "a palette", "PA": "a palette", "RGB": "colour", "RGBA": "colour with transparency",
                "1": "black and white of 1 bit", "LA": "grey with transparency"}
@@ -43,6 +51,14 @@ def read_labels(path, height, width):
     return np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
 
 
+def image_size(text):
+    """512x384 as (512, 384), for argparse."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected WIDTHxHEIGHT")
+    return int(match[1]), int(match[2])
+
+
 def image_problem(path):
     """One line that says why read_image cannot read a file, or None."""
     try:
@@ -62,6 +78,9 @@ def mask_problem(path, height, width):
     if problem:
         return problem
     rows, columns = ids.shape
+    # A tenth of a size is the least at which both sides still tell the shape.
+    if (rows, columns) != (height, width) and min(rows, columns) * 10 < min(height, width):
+        return (f"{path}: found a mask of {columns}x{rows} pixels, expected {width}x{height} or at least a tenth of it")
     if abs(columns - rows * width / height) > 1 and abs(rows - columns * height / width) > 1:
         shape = np.gcd(width, height)
         return (f"{path}: found a mask of {columns}x{rows} pixels, expected {width}x{height} "
@@ -69,19 +88,36 @@ def mask_problem(path, height, width):
     return None
 
 
-def _load(path, upright=False):
-    """A decoded picture. Raises UserError for a missing, foreign or truncated file."""
+@contextlib.contextmanager
+def open_image(path):
+    """A picture, opened; within the block its size and format are known, and what Pillow raises is a UserError.
+
+    The one way an image file comes in: by an explicit list of formats, ordinary files only (a pipe would be waited for), and
+    no larger than memory bears.
+    """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{path}: found no ordinary file, expected an image")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                            # Pillow's remarks on odd but readable files
-            with Image.open(path) as picture:
-                picture.load()                                         # reads to the end: truncated files stop here
-                return ImageOps.exif_transpose(picture) if upright else picture.copy()
+            with Image.open(path, formats=FORMATS) as picture:
+                if picture.width * picture.height > PIXELS:
+                    raise UserError(f"{path}: found {picture.width}x{picture.height} pixels, expected at most {PIXELS:,}")
+                yield picture
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, expected an image") from None
     except Exception as error:                                         # a decoder may raise anything on broken bytes
         reason = str(error).split("/")[0].strip(" '\"") or type(error).__name__
         raise UserError(f"{path}: found a file that cannot be read ({reason}), expected a whole image") from None
+
+
+def _load(path, upright=False):
+    """A decoded picture. Raises UserError for a missing, foreign or truncated file."""
+    with open_image(path) as picture:
+        picture.load()                                                 # reads to the end: truncated files stop here
+        return ImageOps.exif_transpose(picture) if upright else picture.copy()
 
 
 def _rgb(picture, path):

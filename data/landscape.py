@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from configs.classes import CLASSES  # noqa: F401
 from data.images import image_problem, mask_problem, read_image, read_labels  # noqa: F401
+from runtime.documents import depth, read_json
 from runtime.errors import UserError
 
 PHOTOS = (".jpg", ".jpeg", ".png")
 TABLE = "label_to_img.json"
+NAME_BYTES = 200                  # of a file's name, of the 255 that file systems take
 EXAMPLE = '{"mask.png": "reference.jpg", ...}'
 
 
@@ -33,19 +35,28 @@ class Case:
     mask: Path
     reference: Optional[Path]
 
+    @property
+    def reference_mask(self):
+        """Where the reference's own mask is in a training folder: labels/ beside its imgs/."""
+        return self.reference.parent.parent / "labels" / f"{self.reference.stem}.png"
+
 
 def find_train(input_path, exclude=()):
-    """The pairs D/imgs/<stem>.jpg (.jpeg, .png) and D/labels/<stem>.png without the excluded stems, sorted by stem.
+    """The pairs D/imgs/<stem>.jpg (.jpeg, .png) and D/labels/<stem>.png without the excluded ones, sorted by stem.
 
-    Raises UserError when there are no such folders, or nothing in them.
+    exclude: stems, and .txt files that list some. Raises UserError when there are no such folders, or nothing in them.
     """
     root = Path(input_path)
     images, labels = root / "imgs", root / "labels"
     if not images.is_dir() or not labels.is_dir():
         raise UserError(_no_train(root, images, labels))
     photos, doubles = _photos(images)
-    masks = {path.stem: path for path in _files(labels, (".png",))}
-    stems = sorted((set(photos) | set(masks)) - set(exclude))
+    masks = {}
+    for path in _files(labels, (".png",)):
+        if path.stem in masks:
+            doubles.append(f"{path}: found a second mask of this stem ({masks[path.stem].name}), expected one")
+        masks.setdefault(path.stem, path)
+    stems = sorted((set(photos) | set(masks)) - set(excluded_stems(exclude)))
     if doubles:
         raise UserError(doubles)
     if not stems:
@@ -53,6 +64,27 @@ def find_train(input_path, exclude=()):
         raise UserError(f"{root}: found no images{left}, expected imgs/<stem>.jpg and labels/<stem>.png")
     return [Pair(stem, photos.get(stem, images / f"{stem}.jpg"), masks.get(stem, labels / f"{stem}.png"))
             for stem in stems]
+
+
+def excluded_stems(exclude):
+    """The stems that data.exclude means: each entry is a stem, or a .txt file of stems, one a line, # before remarks.
+
+    Raises UserError for a file that is not there.
+    """
+    stems, problems = [], []
+    for entry in exclude:
+        if not entry.endswith(".txt"):
+            stems.append(entry)
+            continue
+        try:
+            lines = Path(entry).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            problems.append(f"data.exclude: found {entry}, expected a text file of stems there")
+            continue
+        stems += [stem for stem in (line.split("#")[0].strip() for line in lines) if stem]
+    if problems:
+        raise UserError(problems)
+    return stems
 
 
 def check_train(pairs, config_data, progress=True):
@@ -80,7 +112,7 @@ def check_train(pairs, config_data, progress=True):
     if config_data.exclude:
         known = set(_photos(folder)[0]) | {path.stem for path in _files(pairs[0].labels.parent, (".png",))}
         problems += [f"data.exclude: found {stem!r}, expected the stem of a file in {folder}"
-                     for stem in config_data.exclude if stem not in known]
+                     for stem in excluded_stems(config_data.exclude) if stem not in known]
     problems += _every(check, pairs, "checking pairs", progress)
     if problems:
         raise UserError(problems)
@@ -137,10 +169,10 @@ def check_images(paths, progress=True):
     return _every(lambda path: [image_problem(path)], paths, "checking images", progress)
 
 
-def check_test(cases, config_data, progress=True, references=True):
+def check_test(cases, config_data, progress=True, references=True, reference_masks=False):
     """Reads every file of find_test's cases once. Raises one UserError with all problems found.
 
-    references: whether those have to be there.
+    references: whether those have to be there; reference_masks: whether their own masks have to.
     """
     if not cases:
         raise UserError("test data: found no masks, expected <stem>.png files")
@@ -164,6 +196,10 @@ def check_test(cases, config_data, progress=True, references=True):
     problems += _every(check_mask, cases, "checking masks", progress)
     used = sorted({case.reference for case in cases if references and case.reference and case.reference.is_file()})
     problems += _every(lambda path: [image_problem(path)], used, "checking references", progress)
+    if reference_masks:
+        masks = sorted({case.reference_mask for case in cases if case.reference})
+        problems += _every(lambda path: [mask_problem(path, config_data.height, config_data.width)], masks,
+                           "checking masks of references", progress)
     if problems:
         raise UserError(problems)
 
@@ -178,8 +214,26 @@ def _every(check, items, title, progress):
 
 def _files(folder, suffixes):
     """The files with one of the suffixes in a folder, hidden ones left out, sorted."""
-    return sorted(path for path in folder.iterdir()
-                  if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file())
+    found = sorted(path for path in folder.iterdir()
+                   if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file())
+    problems = [f"{folder}: {problem}" for problem in map(name_problem, (path.name for path in found)) if problem]
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def name_problem(name):
+    """A line when a file's name cannot be a picture's: it has to go into result.zip, a JSON and a line of text, and leave
+    room for the ending of a file that is half written. None when it can."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return f"found a name that is not UTF-8, {name}, expected another"
+    if not name.isprintable():
+        return f"found a name with line ends or control characters, {name}, expected another"
+    if "\\" in name:
+        return f"found a name with a backslash, {name}, expected another: Windows takes it for a folder"
+    return f"found a name of {size} bytes, {name}, expected at most {NAME_BYTES}" if size > NAME_BYTES else None
 
 
 def _photos(folder):
@@ -231,14 +285,16 @@ def _read_table(path):
 
     doubled = []
     try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: found no JSON ({error}), expected {EXAMPLE}") from None
+        table = read_json(path, object_pairs_hook=once)
+    except UserError as error:
+        raise UserError(f"{error.problems[0]}, expected {EXAMPLE}") from None
     if not isinstance(table, dict):
         raise UserError(f"{path}: found a JSON {type(table).__name__}, expected {EXAMPLE}")
     problems = [f"{path}: found two entries {key!r}, expected one" for key in doubled]
     for key, value in table.items():
-        if not isinstance(value, str) or not value or Path(value).name != value or Path(key).name != key:
+        if len(json.dumps(key)) > 1000 or depth(value) or "\0" in key:
+            problems.append(f"{path}: found an entry {key[:60]!r}, expected a mask's file name and a reference's file name")
+        elif not isinstance(value, str) or not value or "\0" in value or Path(value).name != value or Path(key).name != key:
             problems.append(f"{path}: found {key!r}: {json.dumps(value)}, "
                             "expected a mask's file name and a reference's file name")
     if problems:

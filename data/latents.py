@@ -22,6 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from data.images import read_image, read_labels
+from data.landscape import excluded_stems
+from runtime.documents import read_json
 from runtime.errors import RunError, UserError
 from runtime.files import flush, sha256, write_json
 
@@ -102,7 +104,7 @@ def describe(pairs, config_data, factor, weights_hash, progress=True, label_fact
                            disable=not progress, leave=False))
     files = hashlib.sha256("".join(hashes).encode()).hexdigest()
     found = dict(version=VERSION, height=height, width=width, factor=factor, flip=config_data.flip,
-                 exclude=sorted(config_data.exclude), weights=weights_hash, files=files)
+                 exclude=sorted(excluded_stems(config_data.exclude)), weights=weights_hash, files=files)
     if label_factor not in (None, factor):                             # else the fingerprint is that of older caches
         found["label_factor"] = label_factor
     found["fingerprint"] = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
@@ -125,7 +127,7 @@ def _open(directory, wanted):
     if not directory.is_dir() or not any(directory.iterdir()):
         return None, None
     try:
-        meta = json.loads((directory / META).read_text(encoding="utf-8"))
+        meta = read_json(directory / META)
         if wanted is not None and meta["fingerprint"] != wanted["fingerprint"]:
             names = {"files": "images or labels", "weights": "autoencoder weights"}
             other = [names.get(key, key) for key in wanted
@@ -208,7 +210,7 @@ class _Store:
     def resume(cls, folder, fingerprint, rows, size, label_size):
         """The store in a folder as its last record says; an empty one when the record and the files do not agree."""
         try:
-            record = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+            record = read_json(folder / PROGRESS)
             shape, done = tuple(record["shape"]), record["done"]
             store = cls(folder, fingerprint, rows, label_size, shape, done)
             sizes = [(folder / name).stat().st_size for name in (LATENTS, LABELS)]

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from data.landscape import CLASSES
@@ -28,7 +27,8 @@ from data.scenery.places import desert, forest_path, village
 from data.scenery.terrain import Picture
 from data.scenery.waters import mountain_lake, river_valley, seashore, waterfall
 from runtime.errors import UserError, run_script
-from runtime.files import replacing, write_json
+from runtime.files import write_json
+from runtime.pictures import save
 
 FAMILIES = (mountain_lake, seashore, river_valley, village, desert, forest_path, waterfall)
 VERSION = 1                           # of the drawings: raise it when the same seed gives other pictures
@@ -140,10 +140,8 @@ def draw(job):
     """Writes one scene: (seed, index, height, width, image file, mask file)."""
     seed, index, height, width, image_file, mask_file = job
     image, ids = scene(seed, index, height, width)
-    with replacing(image_file) as temporary:
-        Image.fromarray(image).save(temporary, quality=95, subsampling=0)
-    with replacing(mask_file) as temporary:
-        Image.fromarray(ids).save(temporary)
+    save(image_file, image)
+    save(mask_file, ids)
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from typing import Optional
 import cv2
 import numpy as np
 import PIL
-from PIL import Image
 
 from configs.schema import DataConfig
 from data.batches import prefetch
+from data.images import open_image
 from data.landscape import check_images, check_test, find_images, images_folder, read_image, read_labels
 from evaluation.metrics.aesthetic import aesthetic_score, mean_and_spread
 from evaluation.metrics.fid import Statistics, fid
@@ -26,9 +26,11 @@ from runtime.backend import DEVICE, jt
 from runtime.errors import UserError
 from runtime.log import progress_bar
 
+WIDTH = 2048                                 # of Inception's features
 THREADS = 2                                  # that read
 BLOCK = 64                                   # features that are added at a time
-OTHERS = ("contact_sheet.png",)              # what test.py leaves beside its images
+# What test.py and evaluate.py themselves leave beside images.
+OTHERS = ("contact_sheet.png", "side-by-side.png", "*-worst-*.png")
 
 
 @dataclass
@@ -92,6 +94,9 @@ class Features:
         """Those in a file of statistics. UserError when it was made otherwise than `made_with` says, or is no such file."""
         found = cls()
         found.statistics = Statistics.load(path)
+        width = len(found.statistics.mean)
+        if width != WIDTH:
+            raise UserError(f"--fid_stats {path}: found statistics of {width} features, expected Inception's {WIDTH}")
         problems = [f"--fid_stats {path}: was made with {name} {found.statistics.made_with[name]}, expected {value} as for the "
                     "images" for name, value in made_with.items()
                     if found.statistics.made_with.get(name, value) != value]
@@ -109,6 +114,11 @@ def find_rows(given):
             name, folder = Path(text).resolve().name, text
         if not Path(folder).is_dir():
             problems.append(f"--gen {text}: found no folder {folder}, expected one with an image for every mask")
+        files = [file_name("", other).lower() for other, _ in rows] + [file_name("", "training").lower()]
+        if name and name not in [other for other, _ in rows] and (
+                not name.isprintable() or len(name.encode(errors="replace")) > 100 or file_name("", name).lower() in files):
+            problems.append(f"--gen {text}: found the name {name!r}, expected one of at most 100 bytes that gives files "
+                            "another name than `training` and the other folders do; --gen NAME=DIR gives one")
         if not name or name in [other for other, _ in rows]:
             problems.append(f"--gen {text}: found the name {name!r} {'twice' if name else 'empty'}, expected another; "
                             "--gen NAME=DIR gives one")
@@ -122,15 +132,17 @@ def image_size(cases, given=""):
     """(height, width) that the images have to have: that of the masks, or the one given as WIDTHxHEIGHT."""
     if given:
         width, x, height = given.partition("x")
-        if not (x and width.isdigit() and height.isdigit() and int(width) and int(height)):
-            raise UserError(f"--size is {given}, expected WIDTHxHEIGHT such as 512x384")
+        digits = width + height
+        if not (x and digits.isascii() and digits.isdigit() and len(digits) <= 10 and width and height
+                and 8 <= int(width) <= 16384 and 8 <= int(height) <= 16384):
+            raise UserError(f"--size is {given}, expected WIDTHxHEIGHT such as 512x384, each 8 to 16384")
         return int(height), int(width)
     sizes = set()
     for case in cases:
         try:
-            with Image.open(case.mask) as picture:
+            with open_image(case.mask) as picture:
                 sizes.add(picture.size)
-        except OSError:
+        except UserError:
             continue                                     # check_all names it
     if len(sizes) > 1:
         known = " and ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
@@ -153,7 +165,8 @@ def check_all(rows, cases, size, references, training=()):
     wanted = set(stems)
     for name, folder in rows:
         try:
-            images = {stem: path for stem, path in find_images(folder).items() if path.name not in OTHERS}
+            images = {stem: path for stem, path in find_images(folder).items()
+                      if stem in wanted or not any(path.match(name) for name in OTHERS)}
         except UserError as error:
             problems += error.problems
             continue
@@ -166,7 +179,7 @@ def check_all(rows, cases, size, references, training=()):
         problems += unreadable
         for path in found[name].values():
             if not any(line.startswith(f"{path}:") for line in unreadable):
-                with Image.open(path) as picture:
+                with open_image(path) as picture:
                     if picture.size != (size[1], size[0]):
                         problems.append(f"{path}: found {picture.width}x{picture.height} pixels, "
                                         f"expected {size[1]}x{size[0]}")

@@ -9,14 +9,14 @@ from configs.schema import section_from
 from data.landscape import CLASSES
 from evaluation.metrics.classes import class_map, source_of, to_challenge
 from evaluation.metrics.resize import inception_input
-from models.weights.checkpoint import read_header
 from evaluation.networks.deeplab import build_deeplab
-from models.weights.formats import open_weight_file
-from models.weights.hdf5 import read_hdf5
 from evaluation.networks.inception import build_inception
 from evaluation.networks.nima import build_nima
 from evaluation.networks.segformer import build_segformer
 from evaluation.networks.segmenter import load_segmenter
+from models.weights.checkpoint import read_header, tensor_shapes
+from models.weights.formats import open_weight_file
+from models.weights.hdf5 import read_hdf5
 from models.weights.loading import is_ours
 from runtime.backend import jt
 from runtime.errors import UserError
@@ -97,8 +97,13 @@ def open_segmenter(path, lenient=False):
     path = existing("--segmenter", path)
     if is_ours(path):
         header = read_header(path, "segmenter")
-        config = section_from("segmenter", header.config["segmenter"], str(path))
-        model, size = load_segmenter(path, config), (header.config["data"]["height"], header.config["data"]["width"])
+        config = section_from("segmenter", header.config.get("segmenter"), str(path))
+        data = section_from("data", header.config.get("data"), str(path))
+        shapes = tensor_shapes(path)
+        if sum(config.depths) > len(shapes) or not all(any(n in shape for shape in shapes.values()) for n in config.widths):
+            raise UserError(f"{path}: its metadata has a segmenter of widths {config.widths} and depths {config.depths}, its "
+                            "tensors show another")
+        model, size = load_segmenter(path, config), (data.height, data.width)
         accuracy = header.metrics.get("val_accuracy")
         held = "" if accuracy is None else f", pixel accuracy {100 * accuracy:.2f} % on held-out training images"
         return segmenting("--segmenter", path, f"SegFormer of {config.widths} trained here, step {header.step}{held}", OWN,

@@ -8,16 +8,18 @@ from ldm.pixels import from_uint8, through_jpeg, to_uint8
 from ldm.sample import denoise
 from ldm.schedule import alpha_bar_at, at, spaced
 from runtime.backend import jt
+from runtime.errors import RunError
 
 
 def synthesise(encode, decode, model, references, labels, names, sampling, schedule, latent_channels=3,
-               progress=None, latent_size=None):
+               progress=None, latent_size=None, reference_labels=None):
     """Algorithm 2 for a batch -> (images uint8 (B, H, W, 3), network evaluations per image).
 
     encode: x (B, 3, H, W) -> z_0 (B, C, h, w); decode: back; model: theta* of Eq. (7), callable (z, t, labels)
     -> eps. references: X_R, uint8 (B, H, W, 3); labels: m, int (B, h, w); names: B strings that key each image's
-    noise; sampling: SamplingConfig, one RoundConfig for every k; progress(): called after every denoising step.
-    latent_size: (h, w) where labels are larger than the latents.
+    noise; sampling: SamplingConfig, one RoundConfig for every k; progress(): called after every denoising step;
+    latent_size: (h, w) where labels are larger than the latents; reference_labels: the references' own masks, for a
+    colour transfer by class.
     """
     references, labels = np.asarray(references), np.asarray(labels, dtype=np.int32)
     assert len(references) == len(labels) == len(names), (len(references), len(labels), len(names))
@@ -27,20 +29,30 @@ def synthesise(encode, decode, model, references, labels, names, sampling, sched
         for k, r in enumerate(sampling.rounds):                               # K rounds of refinement
             noise = lambda key: normal(sampling.seed, names, k, shape, key)   # noqa: B023 (used in its round only)
             if k > 0:
-                images = recoloured(images, references, sampling)             # Eq. (6)
+                images = recoloured(images, references, sampling, labels, reference_labels)            # Eq. (6)
             z_T = noised(encode, images, r, schedule, jt.array(noise("start")))                       # Eq. (1)
             eps_model = guided(model, r.guidance, r.guidance_interval, r.guidance_rescale)
             z_0 = denoise(eps_model, z_T, m, points_of(r, schedule), r.sampler, r.eta, noise, progress)  # Eq. (5)
+            check_finite(z_0, names, k)
             images = to_uint8(decode(z_0), sampling.truncate)                 # X_G^k
     return images, evaluations(sampling, schedule)
 
 
-def recoloured(images, references, sampling):
+def check_finite(z_0, names, k):
+    """RunError that names the images whose latents (B, C, h, w) are not finite: a decoder may well make a picture of them."""
+    finite = np.isfinite(z_0.numpy()).all(axis=(1, 2, 3))                     # (B,)
+    if not finite.all():
+        bad = [name for name, well in zip(names, finite) if not well]
+        raise RunError(f"{', '.join(bad[:5])}: the latents of round {k + 1} are not finite ({len(bad)} of {len(names)} images "
+                       "at hand); a lower guidance, another sampler or float32 may help, else the weights are broken")
+
+
+def recoloured(images, references, sampling, labels=None, reference_labels=None):
     """The images of the round before in the colours of the references, uint8 (B, H, W, 3), Eq. (6)."""
     # Kept as uint8 unless asked for: the published pipeline lost quality to four JPEG files on the way.
     quality = sampling.jpeg_between_rounds
     filed = (lambda images: through_jpeg(images, quality)) if quality else (lambda images: images)
-    return filed(transfer_all(sampling.colour_transfer, filed(images), references))
+    return filed(transfer_all(sampling.colour_transfer, filed(images), references, labels, reference_labels))
 
 
 def noised(encode, images, round_, schedule, eps):

@@ -2,6 +2,7 @@
 
 Reinhard et al. 2001, "Color Transfer between Images", moves mean and standard deviation of each channel of a
 decorrelated colour space. The winning entry did so in 8-bit CIELAB (`cielab8`); `reinhard` is the cited paper's own.
+Those that take the full covariance, or each class by itself, are in ldm/class_transfer.py.
 """
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,25 +10,37 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
+from ldm.class_transfer import by_class, covariance_map, deviation_map, monge_kantorovich
 from runtime.errors import UserError
 
+KINDS = ("cielab8", "reinhard", "monge_kantorovich", "class_cielab", "class_monge_kantorovich", "none")
+BY_CLASS = {"class_cielab": deviation_map, "class_monge_kantorovich": covariance_map}    # these need both masks
 
-def transfer(kind, source, reference):
+
+def transfer(kind, source, reference, labels=None, reference_labels=None):
     """`source` with the colours of `reference`, both uint8 (H, W, 3) RGB -> uint8 like source.
 
-    kind: cielab8, reinhard or none.
+    kind: one of KINDS; labels, reference_labels: the masks of both, ids (h, w), for those BY_CLASS.
     """
     if kind == "none":
         return source
-    if kind not in ("cielab8", "reinhard"):
-        raise UserError(f"sampling.colour_transfer is {kind!r}, expected cielab8, reinhard or none")
-    return (cielab8 if kind == "cielab8" else reinhard)(source, reference)
+    if kind in BY_CLASS:
+        if labels is None or reference_labels is None:
+            raise UserError(f"sampling.colour_transfer is {kind!r}, which needs the references' masks; expected labels/ beside "
+                            "imgs/, or another kind")
+        check_rgb8(source, reference)
+        return by_class(source, reference, labels, reference_labels, BY_CLASS[kind])
+    if kind not in KINDS:
+        raise UserError(f"sampling.colour_transfer is {kind!r}, expected {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    check_rgb8(source, reference)
+    return {"cielab8": cielab8, "reinhard": reinhard, "monge_kantorovich": monge_kantorovich}[kind](source, reference)
 
 
-def transfer_all(kind, sources, references):
+def transfer_all(kind, sources, references, labels=None, reference_labels=None):
     """transfer() of every pair of a batch, uint8 (B, H, W, 3), in as many threads as there are cores: a GPU waits for it."""
+    masks = [[None] * len(sources) if ids is None else ids for ids in (labels, reference_labels)]
     with ThreadPoolExecutor(min(len(sources), os.cpu_count() or 1)) as pool:
-        return np.stack(list(pool.map(lambda pair: transfer(kind, *pair), zip(sources, references))))
+        return np.stack(list(pool.map(lambda each: transfer(kind, *each), zip(sources, references, *masks))))
 
 
 def cielab8(source, reference):

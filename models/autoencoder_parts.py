@@ -1,7 +1,7 @@
 """Encoder and decoder of VQGAN and of latent diffusion's KL autoencoder (Esser et al. 2021; Rombach et al. 2022)."""
 from models.kernels.attention import attention
 from models.kernels.conv import conv2d
-from models.layers import GROUPS, Conv, GroupNorm, NumberedModules, add, same, up
+from models.layers import GROUPS, Conv, GroupNorm, NumberedModules, same, up
 from runtime.backend import jt, nn
 
 EPS = 1e-6  # of these networks' group normalisations
@@ -18,7 +18,7 @@ class ResnetBlock(nn.Module):
 
     def execute(self, x):
         """x (B, Cin, H, W) -> (B, Cout, H, W)."""
-        return add(self.nin_shortcut(x), self.conv2(self.norm2(self.conv1(self.norm1(x)))))
+        return self.conv2(self.norm2(self.conv1(self.norm1(x))), residual=self.nin_shortcut(x))
 
 
 class AttnBlock(nn.Module):
@@ -36,7 +36,7 @@ class AttnBlock(nn.Module):
         weight = jt.concat([self.q.weight, self.k.weight, self.v.weight], dim=0)
         bias = jt.concat([self.q.bias, self.k.bias, self.v.bias], dim=0)
         qkv = conv2d(self.norm(x, act=False), weight, bias).reshape(b, 3 * c, height * width)
-        return add(x, self.proj_out(attention(qkv, 1).reshape(b, c, height, width)))
+        return self.proj_out(attention(qkv, 1).reshape(b, c, height, width), residual=x)
 
 
 class Downsample(nn.Module):

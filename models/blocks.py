@@ -1,17 +1,9 @@
 """The blocks of the SDM U-Net: residual block with and without SPADE, attention (Dhariwal and Nichol 2021;
 Wang et al. 2022, "Semantic Image Synthesis via Diffusion Models")."""
 from models.kernels.attention import attention
-from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, add, same, up
+from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, same, up
 from models.spade import SPADE
 from runtime.backend import nn
-
-
-def scale_and_shift(both, batch):
-    """What a block's linear layer makes of the timestep, (1 or B, 2C) -> scale and shift, each (B, C)."""
-    if both.shape[0] != batch:
-        both = both.expand(batch, both.shape[1])
-    channels = both.shape[1] // 2
-    return both[:, :channels], both[:, channels:]
 
 
 class ResBlock(nn.Module):
@@ -28,9 +20,8 @@ class ResBlock(nn.Module):
     def execute(self, x, emb):
         """x (B, Cin, H, W), emb (1 or B, D) of the timestep, after SiLU -> (B, Cout, H', W')."""
         h = self.in_layers[2](self._resample(self.in_layers[0](x)))
-        scale, shift = scale_and_shift(self.emb_layers[1](emb), x.shape[0])
-        h = self.out_layers[0](h, scale, shift)
-        return add(self.skip_connection(self._resample(x)), self.out_layers[3](h))
+        h = self.out_layers[0](h, self.emb_layers[1](emb))
+        return self.out_layers[3](h, residual=self.skip_connection(self._resample(x)))
 
 
 class SDMResBlock(nn.Module):
@@ -54,9 +45,8 @@ class SDMResBlock(nn.Module):
     def execute(self, x, emb, segmentation):
         """x (B, Cin, H, W), emb as in ResBlock, segmentation: SegmentationMaps -> (B, Cout, H', W')."""
         h = self.in_layers[1](self._resample(self.in_norm(x, segmentation)))
-        scale, shift = scale_and_shift(self.emb_layers[1](emb), x.shape[0])
-        h = self.out_norm(h, segmentation, scale, shift)
-        return add(self.skip_connection(self._resample(x)), self.out_layers[2](h))
+        h = self.out_norm(h, segmentation, self.emb_layers[1](emb))
+        return self.out_layers[2](h, residual=self.skip_connection(self._resample(x)))
 
 
 class AttentionBlock(nn.Module):
@@ -73,4 +63,4 @@ class AttentionBlock(nn.Module):
         """x (B, C, H, W) -> (B, C, H, W)."""
         b, c, height, width = x.shape
         qkv = self.qkv(self.norm(x, act=False)).reshape(b, 3 * c, height * width)
-        return add(x, self.proj_out(attention(qkv, self._heads).reshape(b, c, height, width)))
+        return self.proj_out(attention(qkv, self._heads).reshape(b, c, height, width), residual=x)

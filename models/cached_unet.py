@@ -8,14 +8,18 @@ layers and matrix products; benchmarks/guided_step.py counts them again):
     gamma and beta depend on the mask alone: kept             2 x 231.7 = - 463.3
     ours                                                                   799.3     0.579 of it
 
+What every residual block makes of the timestep, 35 products of one row, is one product.
+
 Without a mask gamma and beta are constant but for a one-pixel border, nine values a channel: they are found on a
 picture of 3 x 3. Both branches go through the decoder as one batch. Nothing is approximated.
 """
 import copy
 
-from models.blocks import SDMResBlock
+import numpy as np
+
+from models.blocks import ResBlock, SDMResBlock
 from models.kernels.norm_branches import norm_branches
-from models.spade import SPADE, SegmentationMaps
+from models.spade import SegmentationMaps
 from runtime.backend import jt, nn
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -24,7 +28,8 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 class CachedUNet:
     """model(z, t, labels) and model.branches(z, t, labels) of a UNet whose weights stay.
 
-    It wraps the network: in a copy that shares all weights, a CachedSPADE stands for each SPADE layer.
+    It wraps the network: in a copy that shares all weights, a CachedSPADE stands for each SPADE layer, and a Slice
+    of one product for what each residual block makes of the timestep.
 
     labels: (B, H, W) ids. What depends on them is made at the first call with a new Var and kept for the next
     ones, which have to pass the same Var. cache_gb: GB (10^9 bytes) of gamma and beta to keep at most; what does
@@ -34,7 +39,9 @@ class CachedUNet:
     def __init__(self, unet, cache_gb=4.0):
         self.budget = int(cache_gb * 1e9)
         self.layers = [(CachedSPADE(spade), factor) for spade, factor in spade_layers(unet)]
-        self.unet = replaced(unet, {id(cached.spade): cached for cached, _ in self.layers})
+        blocks = [module for module in unet.modules() if isinstance(module, (ResBlock, SDMResBlock))]
+        self.projections = Projections([block.emb_layers[1] for block in blocks])
+        self.unet = replaced(unet, {**{id(layer.spade): layer for layer, _ in self.layers}, **self.projections.slices})
         self.labels, self.segmentation = None, None
 
     def __call__(self, z, t, labels):
@@ -51,7 +58,7 @@ class CachedUNet:
         with jt.no_grad():
             if labels is not self.labels:
                 self.prepare(labels, z.shape[2:])
-            emb = self.unet.embed(t)
+            emb = self.projections(self.unet.embed(t))
             skips = self.unet.encode(z, emb)
             if branches == 2:
                 skips = [jt.concat([skip, skip], dim=0) for skip in skips]
@@ -90,11 +97,11 @@ class CachedSPADE:
     def __init__(self, spade):
         self.spade, self.kept, self.empty = spade, None, {}
 
-    def __call__(self, h, segmentation, scale=None, shift=None):
+    def __call__(self, h, segmentation, timestep=None):
         """As SPADE, but for h (B or 2B, C, H, W), whose rows from B on are without a mask."""
         maps = self.spade.maps(segmentation.at(h.shape[2])) if self.kept is None else self.kept
         empty = self.without_mask(h.shape[2:])
-        return norm_branches(h, maps, empty, self.spade.groups, scale=scale, shift=shift)
+        return norm_branches(h, maps, empty, self.spade.groups, timestep=timestep)
 
     def keep(self, mask):
         """Makes the maps of a mask, one-hot (B, K, H, W), and keeps them."""
@@ -114,13 +121,41 @@ class CachedSPADE:
         return BYTES[self.spade.mlp_gamma.output_dtype] * 2 * self.spade.channels * masks * height * width
 
 
+class Projections:
+    """The linear layers of one input as one product; slices: {id of a layer: what gives its part of the result}."""
+
+    def __init__(self, layers):
+        self.layers, self.weight, self.bias = layers, None, None
+        ends = np.cumsum([layer.weight.shape[0] for layer in layers]).tolist()
+        self.slices = {id(layer): Slice(end - layer.weight.shape[0], end) for layer, end in zip(layers, ends)}
+
+    def __call__(self, emb):
+        """emb (1, D) -> (outputs of all layers,)."""
+        if self.weight is None:
+            self.weight = jt.concat([layer.weight for layer in self.layers], dim=0)
+            self.bias = jt.concat([layer.bias for layer in self.layers], dim=0)
+            jt.sync([self.weight, self.bias])
+        return (nn.matmul_transpose(emb, self.weight) + self.bias).reshape(-1)
+
+
+class Slice:
+    """A layer's part of what Projections gives."""
+
+    def __init__(self, start, end):
+        self.start, self.end = start, end
+
+    def __call__(self, every):
+        """every (outputs of all layers,) -> (1, outputs), the same numbers in the same place."""
+        return every[self.start:self.end].reshape(1, -1)
+
+
 def replaced(module, layers):
-    """A copy of the module with `layers`, {id of a SPADE layer: what takes its place}; all else is shared."""
+    """A copy of the module with `layers`, {id of a layer: what takes its place}; all else is shared."""
     twin = copy.copy(module)
     for name, child in vars(module).items():
         if id(child) in layers:
             setattr(twin, name, layers[id(child)])
-        elif isinstance(child, nn.Module) and any(isinstance(layer, SPADE) for layer in child.modules()):
+        elif isinstance(child, nn.Module) and any(id(layer) in layers for layer in child.modules()):
             setattr(twin, name, replaced(child, layers))
     return twin
 

@@ -30,13 +30,14 @@ class Conv(nn.Module):
             self.bias = jt.zeros((outputs,))
         self._no_bias = None if bias else jt.zeros((outputs,)).stop_grad()
 
-    def execute(self, x):
-        """x (B, Cin, H, W) -> (B, Cout, H', W')."""
+    def execute(self, x, residual=None):
+        """x (B, Cin, H, W), residual (B, Cout, H', W') or None, to be added -> (B, Cout, H', W')."""
         _, stride, padding = self._geometry
         weight, bias = self.weight, self.bias if self._no_bias is None else self._no_bias
         if len(weight.shape) == 3:
             weight = weight.reshape(*weight.shape, 1)
-        return to(conv2d(to(x, self.compute_dtype), weight, bias, stride, padding), self.output_dtype)
+        x, residual = to(x, self.compute_dtype), residual if residual is None else to(residual, self.compute_dtype)
+        return to(conv2d(x, weight, bias, stride, padding, residual), self.output_dtype)
 
 
 class Linear(nn.Module):
@@ -61,9 +62,9 @@ class GroupNorm(nn.Module):
         self.weight = jt.ones((channels,))
         self.bias = jt.zeros((channels,))
 
-    def execute(self, x, scale=None, shift=None, act=True):
-        """x (B, C, H, W), scale and shift (B, C) -> act(norm(x) * (1 + scale) + shift), like x."""
-        return norm_modulate(x, self.weight, self.bias, self._groups, self._eps, scale, shift, act)
+    def execute(self, x, timestep=None, act=True):
+        """x (B, C, H, W), timestep (1 or B, 2C): scale, shift -> act(norm(x) * (1 + scale) + shift), like x."""
+        return norm_modulate(x, self.weight, self.bias, self._groups, self._eps, timestep, act)
 
 
 class NumberedModules(nn.Module):
@@ -95,11 +96,6 @@ def relu(x):
 def silu(x):
     """x * sigmoid(x), element by element."""
     return x * jt.sigmoid(x)
-
-
-def add(x, h):
-    """x + h, both of one type: the end of every residual branch."""
-    return to(to_float32(x) + to_float32(h), x.dtype)
 
 
 def same(x):

@@ -1,7 +1,7 @@
 """SPADE, spatially adaptive normalisation (Park et al. 2019, "Semantic Image Synthesis with
 Spatially-Adaptive Normalization"), on group normalisation as in the SDM U-Net."""
 from models.kernels.conv import conv2d
-from models.kernels.norm_modulate import norm_modulate
+from models.kernels.norm_modulate import norm_modulate_maps
 from models.layers import GROUPS, Conv, NumberedModules, down, relu
 from runtime.backend import jt, nn
 
@@ -16,20 +16,15 @@ class SPADE(nn.Module):
         self.mlp_gamma = Conv(hidden, channels)
         self.mlp_beta = Conv(hidden, channels)
 
-    def execute(self, h, segmentation, scale=None, shift=None):
-        """h (B, C, H, W), segmentation: SegmentationMaps, scale and shift (B, C) of the timestep -> like h, after
+    def execute(self, h, segmentation, timestep=None):
+        """h (B, C, H, W), segmentation: SegmentationMaps, timestep (1 or B, 2C): scale, shift -> like h, after
         SiLU."""
-        gamma, beta = self.modulation(segmentation.at(h.shape[2]))
         # 1 + gamma, not the paper's gamma: the layer starts close to plain GroupNorm.
-        return norm_modulate(h, gamma, beta, self._groups, 1e-5, scale, shift)
-
-    def modulation(self, mask):
-        """mask one-hot (B, K, H, W) -> gamma, beta (B, C, H, W). They depend on nothing else, not h, not t."""
-        a = relu(self.mlp_shared[0](mask))                               # (B, 128, H, W)
-        return self.mlp_gamma(a), self.mlp_beta(a)
+        return norm_modulate_maps(h, self.maps(segmentation.at(h.shape[2])), self._groups, 1e-5, timestep)
 
     def maps(self, mask):
-        """mask one-hot (B, K, H, W) -> gamma and beta in one array (B, 2C, H, W), made by one convolution."""
+        """mask one-hot (B, K, H, W) -> gamma, beta (B, 2C, H, W), by one convolution for both. They depend on
+        nothing else, not h, not t."""
         weight = jt.concat([self.mlp_gamma.weight, self.mlp_beta.weight], dim=0)
         bias = jt.concat([self.mlp_gamma.bias, self.mlp_beta.bias], dim=0)
         return conv2d(relu(self.mlp_shared[0](mask)), weight, bias, padding=1)

@@ -106,9 +106,21 @@ def put_first(folder):
     sys.path.insert(0, str(folder))
 
 
+def ignoring_interrupts(initialise):
+    """What each process of Jittor's compile pool does first, and that it leaves Ctrl-C to its parent.
+
+    A terminal sends it to all of them: one that dies while it holds the pool's queue lets the clean-up wait for ever.
+    """
+    def start():
+        initialise()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return start
+
+
 def import_jittor(choice):
     """Imports Jittor for a Choice: (jittor, the seconds its core took to build or 0)."""
     import jittor_utils
+    jittor_utils.pool_initializer = ignoring_interrupts(jittor_utils.pool_initializer)
     begun = None if core_is_built(jittor_utils.cache_path, choice.device) else time.time()
     if begun:
         device = choice.device.upper()
@@ -120,7 +132,16 @@ def import_jittor(choice):
     if choice.device == "cuda" and not jt.has_cuda:
         raise RunError(f"Jittor started without its GPU ({choice.reason}); IIDM_DEVICE=cpu runs on the CPU")
     jt.flags.use_cuda = int(choice.device == "cuda")
+    if choice.device == "cuda":
+        limit_convolutions(jt.cudnn)
     return jt, time.time() - begun if begun else 0
+
+
+def limit_convolutions(cudnn):
+    """Bounds for Jittor's own calls of cuDNN. By itself it keeps the fastest algorithm of 100 shapes and guesses anew at every
+    call of another, and an algorithm may ask for a quarter of the GPU's memory, which then stays with Jittor."""
+    cudnn.set_algorithm_cache_size(10000)
+    cudnn.set_max_workspace_ratio(0.02)
 
 
 hook_before = sys.excepthook

@@ -34,9 +34,8 @@ def own_gpu(environ):
     return visible[local % len(visible)] if visible else str(local)
 
 
-def one_process(size=None):
+def one_process(size=None, why="this is not shared out"):
     """UserError under mpirun: processes that each train alone would write over each other's files."""
     size = process()[1] if size is None else size
     if size > 1:
-        raise UserError(f"found {size} processes, expected one: training on several GPUs is not supported yet; start it "
-                        "without mpirun")
+        raise UserError(f"found {size} processes, expected one: {why}; start it without mpirun")

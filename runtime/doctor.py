@@ -143,10 +143,15 @@ def check_mpi():
 
 
 def check_disk():
-    """Free space at the cache and in the working directory."""
-    lines = []
-    for name, folder in (("cache", Path(os.environ.get("JITTOR_HOME") or Path.home())), ("here", Path.cwd())):
-        free = shutil.disk_usage(folder).free / 2 ** 30
+    """Free space at the cache and in the working directory, and whether Jittor can write to its cache."""
+    problem = tools.cache_problem(os.environ)
+    lines = [Line("cache", "broken", problem, "HOME=/some/folder python -m runtime.doctor")] if problem else []
+    for name, folder in (("cache", Path(os.environ.get("JITTOR_HOME") or Path.home())), ("here", Path("."))):
+        try:
+            free = shutil.disk_usage(folder).free / 2 ** 30
+        except OSError as error:
+            lines.append(Line(f"disk, {name}", "broken", f"{folder}: {error.strerror}"))
+            continue
         enough = free >= NEEDED_GIB[name]
         lines.append(Line(f"disk, {name}", "ok" if enough else "note", f"{free:.0f} GiB free at {folder}"
                           + ("" if enough else f", expected {NEEDED_GIB[name]}")))

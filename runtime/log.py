@@ -46,7 +46,9 @@ class RunLog:
         for number, line in enumerate(whole, 1):
             try:
                 entries.append(json.loads(line))
-            except ValueError:
+                if not isinstance(entries[-1].get("kind"), str):
+                    raise ValueError
+            except (ValueError, AttributeError, RecursionError):
                 raise UserError(f"{self.path}: line {number} is not JSON, expected one object per line") from None
         return entries
 

@@ -1,12 +1,14 @@
 """Pictures for people: coloured masks, captioned grids, loss curves. Images are uint8 (H, W, 3) arrays."""
+import io
 import math
+import os
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from configs.classes import COLOURS
-from runtime.files import replacing
+from runtime.files import write_bytes
 
 PALETTE = np.array(COLOURS, np.uint8)                      # (29, 3)
 SERIES = ((31, 99, 181), (214, 96, 27), (35, 139, 84), (170, 51, 106), (110, 84, 178), (90, 90, 90))
@@ -73,9 +75,16 @@ def fit(image, height, width, smooth=None):
 
 def save(path, image, quality=95):
     """Writes an image whole or not at all; the suffix gives the format."""
-    with replacing(path) as temporary:
-        options = {"quality": quality, "subsampling": 0} if temporary.suffix.lower() in (".jpg", ".jpeg") else {}
-        Image.fromarray(np.asarray(image)).save(temporary, **options)
+    suffix = os.path.splitext(path)[1].lower()
+    options = {"quality": quality, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
+    write_bytes(path, encoded(image, Image.registered_extensions()[suffix], **options))
+
+
+def encoded(image, kind, **options):
+    """The bytes of an image file. Made in memory: Pillow, writing to a full disk, does not see that bytes are missing."""
+    made = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(made, format=kind, **options)
+    return made.getvalue()
 
 
 # Text: Pillow's own font, so that a picture is the same on every machine.

@@ -11,7 +11,7 @@ from models.cached_unet import CachedUNet
 from models.unet import build_unet
 from models.weights.checkpoint import fill, weights_hash
 from models.weights.files import SUFFIXES, find_autoencoder
-from models.weights.loading import autoencoder_config, load_autoencoder, open_weights
+from models.weights.loading import autoencoder_config, check_architecture, load_autoencoder, open_weights
 from runtime.backend import jt
 from runtime.errors import UserError
 from training.run import ranked
@@ -59,7 +59,7 @@ def settings(checkpoint, config=None, overrides=(), weights="ema"):
     a yaml beside them may change only `sampling` and `output`, and where the U-Net's file is a foreign one what that does
     not say: `data` and `diffusion`. UserError that names anything else it sets otherwise."""
     found = open_weights(checkpoint, "unet", weights)
-    tree = dict(found.header.config)
+    tree = config_dict(config_from(found.header.config, where=str(checkpoint), whole=False))
     free = FREE + (("data", "diffusion") if found.foreign else ())
     if config:
         theirs = config_dict(load_config(config))
@@ -110,6 +110,7 @@ def named_path(overrides):
 def load_networks(config, checkpoint, weights):
     """The Networks with their weights, ready for Algorithm 2. A precision of "auto" in the config becomes the one that it
     stands for here."""
+    check_architecture(checkpoint, weights, config.unet)
     unet = build_unet(config.unet)
     autoencoder, _, notes = load_autoencoder(config.autoencoder)
     fill(unet, weights.tensors, str(checkpoint))

@@ -6,11 +6,17 @@ import numpy as np
 
 from data.batches import background_calls, prefetch
 from data.landscape import read_image, read_labels
-from ldm.algorithm2 import synthesise
+from ldm.algorithm2 import evaluations, synthesise
+from ldm.colour_transfer import BY_CLASS
 from runtime.log import progress_bar
 from sampling.best_of import Selection, best_of, write_scores
 
 THREADS = 2  # that read, and that write
+
+
+def needs_masks(sampling):
+    """Whether colours go by class, between rounds of which there are several."""
+    return sampling.colour_transfer in BY_CLASS and len(sampling.rounds) > 1
 
 
 @dataclass
@@ -25,7 +31,7 @@ class Painter:
     def run(self, cases):
         """Paints all cases, and prints how long it took."""
         sampling, begun = self.config.sampling, time.monotonic()
-        steps = sum(round_.steps for round_ in sampling.rounds) * self.selection.candidates
+        steps = self.steps() * self.selection.candidates
         batches = [cases[i:i + sampling.batch_size] for i in range(0, len(cases), sampling.batch_size)]
         with progress_bar(total=len(cases) * steps, label="sampling", unit="step") as progress, \
                 background_calls(self.results.write, THREADS) as write:
@@ -39,6 +45,15 @@ class Painter:
             print(f"best of {self.selection.candidates} by {self.selection.by.upper()}: "
                   f"{np.mean(self.gained):+.2f} on average over the first")
 
+    def steps(self):
+        """Denoising steps of an image, all rounds together."""
+        return sum(round_.steps for round_ in self.config.sampling.rounds)
+
+    def effort(self):
+        """For people: what an image takes."""
+        calls = evaluations(self.config.sampling, self.networks.schedule)
+        return f"{self.steps()} steps and {calls} network evaluations each"
+
     def read(self, batch):
         """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w) or larger, of a batch of cases."""
         height, width = self.config.data.height, self.config.data.width
@@ -46,14 +61,22 @@ class Painter:
         return (np.stack([read_image(case.reference, height, width) for case in batch]),
                 np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
 
+    def reference_labels(self, batch):
+        """The references' own masks, ids like those of m, where colours go by class; else None."""
+        if not needs_masks(self.config.sampling):
+            return None
+        size = self.config.data.height // self.config.label_factor, self.config.data.width // self.config.label_factor
+        return np.stack([read_labels(case.reference_mask, *size) for case in batch])
+
     def paint(self, batch, references, labels, progress):
         """The images of a batch, uint8 (B, H, W, 3). progress(n) is called after each denoising step of n images."""
-        net, stems = self.networks, [case.stem for case in batch]
+        net, stems, theirs = self.networks, [case.stem for case in batch], self.reference_labels(batch)
 
         def synthesised(names):
             return synthesise(net.encode, net.decode, net.unet, references, labels, names, self.config.sampling,
                               net.schedule, self.config.unet.latent_channels,
-                              progress=lambda: progress(len(batch)), latent_size=self.config.latent_size)[0]
+                              progress=lambda: progress(len(batch)), latent_size=self.config.latent_size,
+                              reference_labels=theirs)[0]
 
         if self.selection.candidates == 1:
             return synthesised(stems)

@@ -1,24 +1,33 @@
 """The results folder of one sampling run: an image per mask, manifest.json, result.zip, each whole or absent.
 
 The manifest records everything a picture depends on. A second call with the same settings goes on with what is missing;
-one with other settings stops and says what differs.
+one with other settings stops and says what differs. images.sha256 says which bytes were written under which name (check
+them with `sha256sum -c images.sha256`): another picture in an image's place is not taken for it.
+
+Nothing is removed that a manifest of ours does not list, and a folder that holds anything else is not written into.
 """
 import dataclasses
+import hashlib
 import json
+import os
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from configs.legacy import translate_sampling
 from configs.schema import config_dict
-from runtime.errors import RunError, UserError
-from runtime.files import replacing, sha256, write_json
+from data.images import open_image
+from runtime import pictures
+from runtime.documents import read_json
+from runtime.errors import RunError, UserError, run_script
+from runtime.files import sha256, write_bytes, write_json
+from runtime.lock import hold
 from runtime.log import progress_bar
+from sampling.hand_in import ARCHIVE, main, pack
 
-MANIFEST, ARCHIVE = "manifest.json", "result.zip"
+MANIFEST, SUMS = "manifest.json", "images.sha256"
+OURS = (MANIFEST, ARCHIVE, SUMS, "candidates.csv", "contact_sheet.png")     # besides the images
 UNSAID = {"precision": "float32"}  # settings that earlier manifests do not name, and what they were
 SAME_IMAGES = ("batch_size", "spade_cache_gb", "autoencoder_gb")  # of `sampling`: images do not depend on these
 
@@ -31,23 +40,32 @@ class Submission:
     def __init__(self, folder, settings, inputs, height, width, output, overwrite=False, first=True, timesteps=1000):
         self.folder, self.size, self.output = Path(folder), (width, height), output
         self.settings, self.inputs = {**settings, **dataclasses.asdict(output)}, inputs
-        manifest, problems = self.folder / MANIFEST, []
-        if not first:
-            wait_for(manifest)
-        if manifest.exists() and not overwrite:
-            old = read_manifest(manifest, timesteps)
-            problems = self.differences(old)
-            self.inputs = {**old["inputs"], **inputs}
-        elif not manifest.exists() and not overwrite and self.folder.is_dir() and any(self.folder.glob("*.jpg")):
-            problems = [f"{self.folder}: holds images but no {MANIFEST}, expected an empty folder or one of this command; "
-                        "--overwrite replaces what is there"]
-        if problems:
-            raise UserError(problems)
-        if overwrite and self.folder.is_dir():
-            for path in (*self.folder.glob("*.jpg"), manifest, self.folder / ARCHIVE, self.folder / "candidates.csv"):
-                path.unlink(missing_ok=True)
+        manifest, old = self.folder / MANIFEST, None
         if first:
-            write_json(manifest, {"settings": self.settings, "inputs": self.inputs})
+            claim(self.folder)
+        else:
+            wait_for(manifest)
+        if manifest.exists():
+            old = read_manifest(manifest, timesteps)
+            if overwrite:
+                self.remove(old)
+            else:
+                problems = self.differences(old)
+                if problems:
+                    raise UserError(problems)
+                self.inputs = {**old["inputs"], **inputs}
+        # Folders of earlier versions have no sums: there an image that decodes counts, as it did.
+        self.sums = self.folder / SUMS if overwrite or old is None or old.get("images") == SUMS else None
+        self.written = read_sums(self.sums)
+        if first:
+            record = {"images": SUMS} if self.sums else {}
+            write_json(manifest, {"settings": self.settings, "inputs": self.inputs, **record})
+
+    def remove(self, old):
+        """Removes what a run left here: the images that its manifest lists, and what is written beside them."""
+        names = [f"{Path(name).stem}.jpg" for name in old["inputs"] if Path(name).name == name]
+        for name in (*names, *OURS):
+            (self.folder / name).unlink(missing_ok=True)
 
     def differences(self, old):
         """A line for everything that differs from the run this folder holds."""
@@ -65,7 +83,7 @@ class Submission:
         return self.folder / f"{stem}.jpg"
 
     def has(self, stem):
-        """Whether the image of a mask is there and decodes at the right size."""
+        """Whether the image of a mask is there, decodes at the right size and is the one that was written."""
         return self.problem(stem) is None
 
     def problem(self, stem):
@@ -74,21 +92,30 @@ class Submission:
         if not path.is_file():
             return f"{path}: missing"
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 image.load()
                 if image.size != self.size or image.mode != "RGB" or image.format != "JPEG":
                     return (f"{path}: found {image.format} {image.mode} {image.width}x{image.height}, "
                             f"expected JPEG RGB {self.size[0]}x{self.size[1]}")
-        except (OSError, SyntaxError, ValueError) as error:
-            return f"{path}: does not decode ({error})"
+        except UserError as error:
+            return error.problems[0]
+        if self.sums and self.written.get(path.name) != sha256(path):
+            self.written = read_sums(self.sums)          # another process may have painted it
+            if self.written.get(path.name) != sha256(path):
+                return f"{path}: is another picture than the one that was painted for this mask"
         return None
 
     def write(self, stem, image):
         """Writes one image, uint8 (H, W, 3)."""
         assert image.dtype == np.uint8 and image.shape == (self.size[1], self.size[0], 3), (image.dtype, image.shape)
-        with replacing(self.path(stem)) as temporary:
-            Image.fromarray(image).save(temporary, format="JPEG", quality=self.output.jpeg_quality,
-                                        subsampling="4:4:4" if self.output.full_colour else "4:2:0")
+        data = pictures.encoded(image, "JPEG", quality=self.output.jpeg_quality,
+                                subsampling="4:4:4" if self.output.full_colour else "4:2:0")
+        if self.sums:
+            # Before the image: killed between the two it is painted again, and no image is without its sum.
+            code = hashlib.sha256(data).hexdigest()
+            add_line(self.sums, f"{code}  {stem}.jpg\n")
+            self.written[f"{stem}.jpg"] = code
+        write_bytes(self.path(stem), data)
 
     def wait(self, stems):
         """Until the other processes have written every image; mpirun ends all when one of them fails."""
@@ -107,18 +134,7 @@ class Submission:
         problems = [problem for problem in map(self.problem, stems) if problem]
         if problems:
             raise RunError("; ".join(problems[:5]) + f" ({len(problems)} of {len(stems)} images)")
-        archive = self.folder / ARCHIVE
-        with replacing(archive) as temporary:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as stream:  # JPEG does not compress further
-                for stem in stems:
-                    # A fixed date: the same images make the same bytes.
-                    info = zipfile.ZipInfo(f"{stem}.jpg", date_time=(1980, 1, 1, 0, 0, 0))
-                    info.external_attr = 0o644 << 16
-                    stream.writestr(info, self.path(stem).read_bytes())
-        with zipfile.ZipFile(archive) as stream:
-            if stream.testzip() is not None or sorted(stream.namelist()) != sorted(f"{stem}.jpg" for stem in stems):
-                raise RunError(f"{archive}: does not hold the {len(stems)} images it was made of; is the disk full?")
-        return archive
+        return pack(self.folder, stems)
 
 
 def manifest_settings(config, hashes, selected=None):
@@ -132,6 +148,44 @@ def manifest_settings(config, hashes, selected=None):
     return {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling, **(selected or {})}
 
 
+def claim(folder):
+    """Makes a results folder this process's alone. UserError where another one paints into it, or it holds what no run left."""
+    folder = Path(folder)
+    if folder.is_dir() and not (folder / MANIFEST).is_file():
+        found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        if found:
+            images = "images" if any(name.lower().endswith((".jpg", ".jpeg", ".png")) for name in found) else "files"
+            raise UserError(f"{folder}: holds {images} but no {MANIFEST} (such as {found[0]}), expected an empty folder or one "
+                            "of this command; nothing there was touched")
+    hold(folder, "painting")
+
+
+def not_an_input(output, folders):
+    """UserError where the folder to write to is one that is read from."""
+    for folder in folders:
+        if os.path.realpath(output) == os.path.realpath(folder):
+            raise UserError(f"--output_path {output}: is a folder that is read from, expected another one")
+
+
+def add_line(path, line):
+    """Appends a line in one piece, so that the lines of several processes do not mix."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        data = os.fsencode(line)
+        if os.write(handle, data) != len(data):
+            raise RunError(f"{path}: a line was not written whole; is the disk full?")
+    finally:
+        os.close(handle)
+
+
+def read_sums(path):
+    """{file name: SHA-256} of a list of sums; of several lines for a name the last counts. {} where there is none."""
+    if path is None or not path.is_file():
+        return {}
+    lines = (line.partition("  ") for line in os.fsdecode(path.read_bytes()).split("\n"))
+    return {name: code for code, _, name in lines if name}
+
+
 def wait_for(manifest, seconds=600):
     """Until the first process has written the manifest, or settings have been found to differ. Raises RunError."""
     end = time.monotonic() + seconds
@@ -141,25 +195,29 @@ def wait_for(manifest, seconds=600):
         time.sleep(0.1)
 
 
-def input_hash(case):
-    """One hash of a mask and its reference."""
-    return sha256(case.mask)[:32] + sha256(case.reference)[:32]
+def input_hash(case, reference_mask=False):
+    """One hash of a mask and its reference, and of that one's own mask where colours go by class."""
+    return sha256(case.mask)[:32] + sha256(case.reference)[:32] + (sha256(case.reference_mask)[:32] if reference_mask else "")
 
 
 def read_manifest(path, timesteps=1000):
     """A manifest as {"settings", "inputs"}, in today's words (configs/legacy.py); UserError when it is not one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         if isinstance(value["settings"], dict) and isinstance(value["inputs"], dict):
             if isinstance(value["settings"].get("sampling"), dict):
                 value["settings"]["sampling"] = translate_sampling(value["settings"]["sampling"], timesteps)
             return value
-    except (ValueError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         pass
-    raise UserError(f"{path}: not a manifest of this command; --overwrite replaces the folder's images")
+    raise UserError(f"{path}: not a manifest of this command; expected another folder, nothing there was touched")
 
 
 def short(value):
     """A value in at most 100 characters."""
     text = json.dumps(value)
     return text if len(text) <= 100 else text[:97] + "..."
+
+
+if __name__ == "__main__":
+    run_script(main)                  # python -m sampling.submission: the hand-in, sampling/hand_in.py

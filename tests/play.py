@@ -43,8 +43,9 @@ class Recorder:
     sources: {header: {the C++ function of an operator launched with it}}.
     """
 
-    def __init__(self, backwards=False, plays=True):
-        self.flags, self.backwards, self.plays, self.sources = SimpleNamespace(use_cuda=1), backwards, plays, {}
+    def __init__(self, backwards=False, plays=True, arch=90):
+        self.flags = SimpleNamespace(use_cuda=1, cuda_archs=[arch])
+        self.backwards, self.plays, self.sources = backwards, plays, {}
 
     def code(self, shapes, dtypes, inputs=None, cpu_header="", cpu_src="", cuda_header="", cuda_src="", data=None):
         """jt.code with several outputs, new ones or, given as (inputs, outputs), some of the inputs changed in place."""
@@ -129,9 +130,9 @@ def play(header, body, held, numbers, backwards):
     assert failure is None, failure.decode()
 
 
-def on_played_gpu(monkeypatch, backwards=False):
-    """From here to the end of the test kernels are launched as on a GPU; returns the Recorder."""
-    recorder = Recorder(backwards)
+def on_played_gpu(monkeypatch, backwards=False, arch=90):
+    """From here to the end of the test kernels are launched as on a GPU of an architecture; returns the Recorder."""
+    recorder = Recorder(backwards, arch=arch)
     monkeypatch.setattr(launch, "jt", recorder)
     return recorder
 

@@ -1,6 +1,7 @@
 """test.py as a user runs it: tiny networks with drawn weights, synthetic masks."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,26 @@ def test_the_autoencoder_takes_as_many_images_as_its_memory_holds():
     from sampling.networks import rows_at_once
     published = AutoencoderConfig(), DataConfig()
     assert [rows_at_once(*published, gigabytes) for gigabytes in (0, 0.6, 1.3, 2.0, 6.1)] == [1, 1, 2, 3, 10]
+
+
+def test_colours_by_class_follow_the_references_own_mask_which_has_to_be_there(work, tmp_path):
+    """The second round of the config starts at t = 0: what it is given shows in what it leaves."""
+    shutil.copytree(work / "data", tmp_path / "data")
+    by_class = [*arguments(tmp_path, tmp_path / "r", "--checkpoint", work / "unet.safetensors", "--limit", 2),
+                "--set", "sampling.colour_transfer=class_cielab"]
+    script.main(by_class)
+    before = (tmp_path / "r" / "manifest.json").read_text()
+    masks = sorted((tmp_path / "data/train/labels").iterdir())
+    for path in masks:
+        Image.fromarray(np.asarray(Image.open(path))[::-1]).save(path)
+    with pytest.raises(UserError, match="its reference is not the one this folder was made with"):
+        script.main(by_class)
+    script.main([*by_class, "--overwrite"])
+    assert (tmp_path / "r" / "manifest.json").read_text() != before
+    for path in masks:
+        path.unlink()
+    with pytest.raises(UserError, match="labels.*no such file"):
+        script.main(by_class)
 
 
 def test_other_settings_in_the_same_folder_are_refused_unless_told_to_overwrite(work, tmp_path):

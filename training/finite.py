@@ -27,5 +27,14 @@ def check_weights(parameters, step):
 
 def all_finite(gradients):
     """Whether every number of a list of arrays is."""
-    sums = jt.concat([(g * g).sum().reshape(1) for g in gradients]).numpy()
-    return bool(np.isfinite(sums).all())
+    return bool(np.isfinite(squares(gradients)).all())
+
+
+def norm_of(gradients):
+    """The Euclidean norm of a list of arrays as one vector."""
+    return math.sqrt(squares(gradients).sum(dtype=np.float64))
+
+
+def squares(gradients):
+    """The sum of squares of each of a list of arrays, (N,)."""
+    return jt.concat([(g * g).sum().reshape(1) for g in gradients]).numpy()

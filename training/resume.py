@@ -3,18 +3,19 @@ from configs.schema import config_dict, config_from
 from runtime.errors import UserError
 
 # Options that do not change what a step computes: a resumed run may differ in them.
-FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers"}
+FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers", "validate_images", "best_by"}
 # What a stage computes depends on these sections, besides its own options.
 SECTIONS = {"autoencoder": ("autoencoder", "data"), "unet": ("autoencoder", "data", "unet", "diffusion"),
-            "segmenter": ("data", "segmenter")}
-SHARED = {"autoencoder": ("seed",), "unet": ("seed", "precision"), "segmenter": ("seed",)}   # of `train`
+            "segmenter": ("data", "segmenter"), "gan": ("data", "gan")}
+SHARED = {"autoencoder": ("seed",), "unet": ("seed", "precision"), "segmenter": ("seed",), "gan": ("seed",)}   # of `train`
 
 
 def check_resume(where, header, config, stage, extra):
     """UserError that names every option in which a config differs from that in a state's header. where: the
     state's file."""
     # The number of steps shapes a cosine decay.
-    free = FREE - {"steps"} if getattr(config.train, stage).decay else FREE
+    falls = getattr(config.train, stage).decay or stage == "gan" and config.gan.decay_from < 1
+    free = FREE - {"steps"} if falls else FREE
     # What the state's version did not know yet has its default.
     old, new, problems = config_dict(config_from(header.config, whole=False)), config_dict(config), []
     if header.extra != extra:

@@ -7,7 +7,7 @@
     runs/NAME/config.yaml                        resolved, as it was run
     runs/NAME/STAGE/log.jsonl  loss.png          every logged step
     runs/NAME/STAGE/samples/00005000.png         pictures
-    runs/NAME/STAGE/state.safetensors            weights, averages, moments: --resume goes on from here
+    runs/NAME/STAGE/state.safetensors            weights, averages, moments: --resume goes on from here (saved_state.py)
     runs/NAME/checkpoints/STAGE-00005000.safetensors
 """
 from pathlib import Path
@@ -15,49 +15,80 @@ from pathlib import Path
 from configs.schema import config_dict, config_yaml
 from data.batches import prefetch
 from models.layers import parameters_of
-from models.weights.checkpoint import Header, open_checkpoint, read_header, write_checkpoint
+from models.weights.checkpoint import Header, read_header, write_checkpoint
 from runtime import pictures
-from runtime.errors import RunError, UserError
+from runtime.errors import RunError, Stopped, UserError
 from runtime.files import write_bytes
 from runtime.log import RunLog, progress_bar
 from training.adamw import learning_rate
 from training.finite import check_weights
 from training.meter import LossMeter
+from training.ranking import score
+from training.ranks import Alone
 from training.resume import check_resume
+from training.saved_state import SavedState
+from training.signals import Stop
 from training.state import TrainingState
 
 
 class Run:
-    """One stage of a run: autoencoder, unet or segmenter. extra: what its checkpoints say besides the config."""
+    """One stage of a run: autoencoder, unet or segmenter. extra: what its checkpoints say besides the config; ranks: the
+    processes that train it together, of which the first writes."""
 
-    def __init__(self, config, stage, model, extra=None, precision="float32"):
+    def __init__(self, config, stage, model, extra=None, precision="float32", ranks=None):
         self.config, self.stage, self.model, self.extra = config, stage, model, extra or {}
-        self.precision = precision
+        self.precision, self.ranks = precision, ranks or Alone()
         self.root = Path(config.train.run)
         self.folder, self.checkpoints = self.root / stage, self.root / "checkpoints"
         self.options = getattr(config.train, stage)
         self.log = RunLog(self.folder)
-        self.state_file = self.folder / "state.safetensors"
+        self.saved = SavedState(self.folder)
+        self.state_file = self.saved.path
+        self.stop = Stop()
+        self.part = 0                                        # parts of the present batch that are done
+        self.saved_at = None                                 # the step of the newest state on the disk
         self.state = self.meter = self.progress = None       # from start() and batches() on
 
     def check(self, resume):
-        """UserError when there is a state and no --resume, or one of a config with other options."""
-        if not self.state_file.exists():
-            return
-        header = read_header(self.state_file, self.stage)
+        """UserError when there is a state and no --resume, or one of a config with other options; RunError where no state
+        is whole. -> the state's (path, Header), or None."""
+        if not self.saved.exists():
+            return None
+        path, header = self.saved.find(self.stage)
         if not resume:
             raise UserError(f"{self.folder}: has a run at step {header.step}; --resume goes on with it, "
                             "--set train.run=runs/OTHER starts another")
-        check_resume(self.state_file, header, self.config, self.stage, self.extra)
+        check_resume(path, header, self.config, self.stage, self.extra)
+        return path, header
 
     def start(self, resume):
         """Begins, or goes on from the state. UserError as check()."""
-        self.check(resume)
-        self.state = TrainingState(parameters_of(self.model), self.options, scaled=self.precision == "float16")
-        if self.state_file.exists():
-            self.state.restore(state_tensors(self.state_file), read_header(self.state_file).step)
-            self.log.truncate_after(self.state.steps_done)
-        write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
+        share = self.ranks.size * self.options.accumulate
+        if self.options.batch_size % share:
+            raise UserError(f"train.{self.stage}.batch_size is {self.options.batch_size}, expected a multiple of {share}: "
+                            f"{self.ranks.size} processes, each in {self.options.accumulate} parts (accumulate)")
+        found = self.check(resume)
+        with self.ranks.first():
+            self.state = self.new_state()
+            if found:
+                path, header = found
+                self.state.restore(self.saved.tensors(path), header.step)
+                self.saved_at = header.step
+        if self.ranks.size > 1:
+            self.ranks.same([*self.state.parameters.values(), *self.state.ema.average.values()])
+        if self.writes:
+            self.log.truncate_after(self.state.steps_done)   # also what a first attempt without a state left
+            write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
+
+    def new_state(self):
+        """The state of step 0."""
+        return TrainingState(parameters_of(self.model), self.options, scaled=self.precision == "float16",
+                             **({"ranks": self.ranks} if self.ranks.size > 1 else {}))
+
+    @property
+    def writes(self):
+        """Whether this process is the one that writes, draws and validates."""
+        return self.ranks.rank == 0
 
     # -------------------------------------------------------------------------------------------- the loop
 
@@ -67,21 +98,35 @@ class Run:
         return self.state.steps_done
 
     def batches(self, make_batch):
-        """Yields make_batch(step) for every step that is left, made ahead in threads."""
+        """Yields make_batch(step) for every step that is left, made ahead in threads: this process's rows of it, in
+        train.STAGE.accumulate parts. Stopped at SIGTERM or Ctrl-C, when the step is done and saved."""
         first, steps = self.steps_done, self.options.steps
-        self.meter = LossMeter()
-        with progress_bar(total=steps, initial=first, label=self.stage, unit="step") as self.progress:
-            yield from prefetch(make_batch, range(first, steps), self.options.workers)
+        self.meter, parts = LossMeter(), self.options.accumulate
+        with self.stop.listening(), \
+                progress_bar(total=steps, initial=first, label=self.stage, unit="step") as self.progress:
+            for batch in prefetch(make_batch, range(first, steps), self.options.workers):
+                for self.part in range(parts):
+                    yield rows_of_batch(batch, self.ranks.rank + self.ranks.size * self.part, self.ranks.size * parts)
+                if self.asked_to_stop():
+                    self.save_state()
+                    self.progress.close()
+                    raise Stopped(f"stopped at step {self.steps_done}, which is saved; --resume goes on", self.stop.status)
 
     def step(self, losses):
-        """One step down the mean of losses["loss"]; losses: {name: (B,) Var}, the others are logged only.
+        """One step down the mean of losses["loss"], or its part of one; losses: {name: (B,) Var}, the others are logged only.
 
         RunError at a loss, or before save() weights, that are not finite; what was saved before stays.
         """
+        parts = self.options.accumulate
+        loss = losses["loss"].sum() / losses["loss"].shape[0]
         try:
-            self.state.step(losses["loss"].sum() / losses["loss"].shape[0])
+            if self.part < parts - 1:
+                self.state.accumulate(loss / parts)
+                self.meter.add(losses, ends=False)
+                return
+            self.state.step(loss / parts if parts > 1 else loss)
             self.meter.add(losses)
-            if self.due("save") or self.meter.due():
+            if self.due("save") or self.ranks.largest(int(self.meter.due()))[0]:
                 self.log_losses()
             self.progress.update()
             if self.due("save"):
@@ -92,38 +137,65 @@ class Run:
 
     def due(self, what):
         """Whether it is time to "save" or to "sample": every save_every, sample_every steps, and at the end."""
+        if self.part < self.options.accumulate - 1:
+            return False                                     # in the middle of a step
         every = getattr(self.options, f"{what}_every")
         return self.steps_done % every == 0 or self.steps_done == self.options.steps
 
-    def averaged_weights(self):
-        """Within the block the network holds the moving average of its weights."""
-        return self.state.ema.swapped(self.state.parameters)
+    def asked_to_stop(self):
+        """Whether a signal came, to this process or another."""
+        self.stop.signum = self.ranks.largest(self.stop.signum or 0)[0] or None
+        return self.stop.signum is not None
+
+    def averaged_weights(self, average=None):
+        """Within the block the network holds the moving average of its weights, or another of run.state.averages."""
+        return (average or self.state.ema).swapped(self.state.parameters)
 
     # -------------------------------------------------------------------------------------------- what it writes
 
     def log_losses(self):
         """A line in the log: the mean losses since the line before."""
-        means, speed = self.meter.read(self.steps_done)
+        means, speed = self.meter.read(self.steps_done, self.ranks)
+        if not self.writes:
+            return
         scale = self.state.loss_scale
         if scale.active:
             means.update(loss_scale=scale.value, skipped=scale.skipped)
+        if self.options.clip:
+            means.update(gradient_norm=self.state.optimizer.norm)
         rate = learning_rate(self.steps_done - 1, self.options)
-        self.log.write("train", stage=self.stage, step=self.steps_done, lr=rate, **means, steps_per_second=speed)
+        self.log.write("train", stage=self.stage, step=self.steps_done, lr=rate, **means, steps_per_second=speed,
+                       images_per_second=speed * self.options.batch_size)
         self.progress.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
 
-    def save(self, metrics):
-        """Writes a checkpoint and the state to resume from. metrics: {"val_loss", ...} of the average."""
-        state, header = self.state, self.header(metrics)
-        assert not state.ema.is_swapped, "saved within averaged_weights()"
+    def save(self, metrics, average=None):
+        """Writes a checkpoint and the state to resume from. metrics: {"val_loss", ...} of the average: the first, or the one
+        given of run.state.averages."""
+        state, average = self.state, average or self.state.ema
+        assert not any(ema.is_swapped for ema in state.averages), "saved within averaged_weights()"
+        if not self.writes:
+            return self.save_state()
+        if len(state.averages) > 1:
+            metrics = {**metrics, "ema": average.limit}
+        header = self.header(metrics)
         self.log.write("validate", stage=self.stage, step=state.steps_done, **metrics)
         write_checkpoint(self.checkpoints / f"{self.stage}-{state.steps_done:08d}.safetensors",
-                         {**state.ema.average, **{f"raw.{name}": p for name, p in state.parameters.items()}}, header)
-        write_checkpoint(self.state_file, state.tensors(), header)
+                         {**average.average, **{f"raw.{name}": p for name, p in state.parameters.items()}}, header)
+        self.save_state(header)
         self.prune()
         self.draw_loss_curve()
 
+    def save_state(self, header=None):
+        """Writes the state to resume from, unless this step's is there."""
+        if self.saved_at != self.steps_done and self.writes:
+            self.saved.write(self.state.tensors(), header or self.header({}))
+        self.saved_at = self.steps_done
+        self.ranks.wait()                                    # none ends before it is written
+
     def save_picture(self, image):
         """Writes a picture of what the network does now."""
+        if not self.writes:
+            return
         pictures.save(self.folder / "samples" / f"{self.steps_done:08d}.png", image)
 
     def header(self, metrics):
@@ -153,13 +225,15 @@ class Run:
 
 
 def ranked(root, stage="unet"):
-    """[(path, Header)] of a run's checkpoints of one stage, the lowest validation loss first."""
+    """[(path, Header)] of a run's checkpoints of one stage, the best by train.STAGE.best_by first."""
     paths = sorted((Path(root) / "checkpoints").glob(f"{stage}-*.safetensors"))
     found = [(path, read_header(path, stage)) for path in paths]
-    return sorted(found, key=lambda item: (item[1].metrics.get("val_loss", float("inf")), -item[1].step))
+    best_by = lambda header: header.config.get("train", {}).get(stage, {}).get("best_by", "auto")
+    return sorted(found, key=lambda item: (score(item[1].metrics, best_by(item[1])), -item[1].step))
 
 
-def state_tensors(path):
-    """{prefixed name: array} of a state file."""
-    with open_checkpoint(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}
+def rows_of_batch(batch, first, every):
+    """Rows first, first + every, ... of a batch: of an array, or of each of a tuple of them."""
+    if every == 1:
+        return batch
+    return tuple(array[first::every] for array in batch) if isinstance(batch, tuple) else batch[first::every]

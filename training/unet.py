@@ -11,13 +11,18 @@ from ldm.noise import generator
 from ldm.pixels import from_uint8
 from ldm.schedule import make_schedule
 from models.cached_unet import CachedUNet
+from models.checkpointing import CheckpointedUNet
 from models.precision import compute_in, imitated, resolve
 from models.unet import build_unet
 from models.weights.checkpoint import weights_hash
 from models.weights.loading import load_weights
 from runtime import pictures
 from runtime.backend import jt
+from training.memory import checkpoints, cost
+from training.ranking import score
+from training.ranks import ranks_here
 from training.run import Run
+from training.validation import Painted
 
 SHOWN = 4                # rows in the picture
 VALIDATION_DRAWS = 4     # timesteps and noises per held-out image
@@ -36,12 +41,16 @@ def train_unet(config, pairs, autoencoder, resume):
     model = build_unet(config.unet, seed)
     compute_in(model, config.train.precision)
     code = weights_hash(autoencoder)
-    run = Run(config, "unet", model, extra={"autoencoder": code}, precision=config.train.precision)
+    ranks = ranks_here()
+    run = Run(config, "unet", model, extra={"autoencoder": code}, precision=config.train.precision, ranks=ranks)
     run.check(resume)
-    latents = cached_latents(pairs, autoencoder, code, config)
+    with ranks.first():                                      # the others find the cache made
+        latents = cached_latents(pairs, autoencoder, code, config)
     if options.init_from:
         load_weights(model, options.init_from, "unet")
     run.start(resume)
+    if run.writes:
+        print(cost(config, model, ranks.size), flush=True)
     copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
     training, validation = train_val_split(list(range(len(pairs))), config.data.validation)
     train_rows = np.array([row * copies + c for row in training for c in range(copies)])
@@ -55,14 +64,25 @@ def train_unet(config, pairs, autoencoder, resume):
         labels = drop_masks(labels, rng.random(len(rows)) < options.mask_dropout)
         return z_0, labels, *draw_noise(rng, z_0.shape, len(schedule), options.timesteps)
 
+    painted = None
+    if options.validate_images and run.writes:
+        fixed = validation[:options.validate_images]
+        masks = latents.labels[np.array(fixed) * copies]
+        painted = Painted(autoencoder, [pairs[row] for row in fixed], masks, schedule, config)
+
+    exact = config.train.precision == "float32" or jt.flags.use_cuda
+    network = CheckpointedUNet(model, exact) if checkpoints(config, model, ranks.size) else model
     for z_0, labels, t, eps in run.batches(make_batch):      # from the saved step to the last
-        losses = diffusion_loss(model, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule, options.min_snr)
+        losses = diffusion_loss(network, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule, options.min_snr)
         run.step(losses)                                     # AdamW, moving average, log line
         if run.due("save"):
-            with run.averaged_weights():
-                metrics = validate(model, latents, val_rows, schedule, seed, options.min_snr)
-            run.save(metrics)
-        if run.due("sample"):
+            found = []
+            for average in run.state.averages if run.writes else []:      # one, or several lengths: the best is saved
+                with run.averaged_weights(average):
+                    metrics = validate(model, latents, val_rows, schedule, seed, options.min_snr)
+                    found.append(({**metrics, **(painted.scores(model) if painted else {})}, average))
+            run.save(*min(found, key=lambda item: score(item[0], options.best_by), default=({},)))
+        if run.due("sample") and run.writes:
             with run.averaged_weights():
                 picture = preview(model, autoencoder, *shown, schedule, config)
             run.save_picture(picture)

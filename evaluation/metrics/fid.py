@@ -1,12 +1,17 @@
 """Frechet Inception distance (Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule")."""
 import json
+import math
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 
+from runtime.documents import parse_json
 from runtime.errors import UserError
 from runtime.files import replacing
+
+LARGEST = 1 << 30                             # bytes of an unpacked file; 2,048 features take 34 million
 
 
 class Statistics:
@@ -84,12 +89,15 @@ class Statistics:
             raise UserError(f"{path}: found mu {statistics.mean.shape} and sigma {sigma.shape}, "
                             "expected (D,) and a symmetric (D, D)")
         try:
-            statistics.made_with = dict(json.loads(str(values.get("made_with", "{}"))))
+            statistics.made_with = dict(parse_json(str(values.get("made_with", "{}"))))
             statistics.count = int(values["n"]) if "n" in values else None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise UserError(f"{path}: found an unreadable n or made_with, expected a number and a JSON object") from None
-        if statistics.count is not None and statistics.count < 2:
+        if statistics.count is not None and not 2 <= statistics.count <= 10 ** 12:
             raise UserError(f"{path}: found statistics of {statistics.count} images, expected at least 2")
+        values = np.linalg.eigvalsh(sigma)           # in rising order
+        if values[0] < -1e-6 * max(values[-1], 1e-12):
+            raise UserError(f"{path}: found a sigma with the negative eigenvalue {values[0]:.3g}, expected a covariance")
         statistics._scatter = sigma if statistics.count is None else sigma * (statistics.count - 1)
         return statistics
 
@@ -118,14 +126,36 @@ def fid(images, real):
     return frechet_distance(images.mean, images.covariance, real.mean, real.covariance)
 
 
+def claimed(archive, name):
+    """How many bytes an array's header says that it has."""
+    with archive.open(name) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    return math.prod(shape) * dtype.itemsize
+
+
 def _arrays(path):
     """The arrays of an .npz file that Statistics.load knows; nothing in it is executed."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise UserError(f"{path}: found no whole .npz file (no ordinary file), expected one with mu and sigma")
     try:
+        with zipfile.ZipFile(path) as archive:       # before memory is taken for what a few bytes may claim
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > LARGEST:
+                raise UserError(f"{path}: holds {size:,} bytes when unpacked, expected at most {LARGEST:,}")
+            for name in ("mu.npy", "sigma.npy", "n.npy", "made_with.npy"):
+                if name in archive.namelist() and claimed(archive, name) > LARGEST:
+                    raise UserError(f"{path}: {name[:-4]} has a header of {claimed(archive, name):,} bytes, expected at most "
+                                    f"{LARGEST:,}")
         with np.load(path, allow_pickle=False) as file:
             values = {key: file[key] for key in ("mu", "sigma", "n", "made_with") if key in file}
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, expected the statistics of images (.npz)") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, RuntimeError, NotImplementedError,
+            MemoryError, SyntaxError, RecursionError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: found no whole .npz file ({type(error).__name__}), "
                         "expected one with mu and sigma") from None
     missing = [key for key in ("mu", "sigma") if key not in values]

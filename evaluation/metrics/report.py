@@ -67,8 +67,8 @@ def document(rows, settings):
 
 def speeds(rows):
     """A line per row: how long it took."""
-    return "\n".join(f"{row.name}: {len(row.images)} images in {row.seconds:.1f} s, {len(row.images) / row.seconds:.2f} a second"
-                     for row in rows)
+    return "\n".join(f"{row.name}: {len(row.images)} images in {row.seconds:.1f} s, "
+                     f"{len(row.images) / row.seconds:.2f} a second" for row in rows)
 
 
 def write(path, table_path, rows, settings):

@@ -6,9 +6,9 @@ TensorFlow Lite as lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1; all widt
 import numpy as np
 
 from evaluation.networks.layers import Convolution, Depthwise, batch_of_one, inference, relu6
+from evaluation.networks.pretrained import filled, outputs, read_exactly
 from models.kernels.bilinear import label_map, resize
 from models.layers import parameters_of
-from evaluation.networks.pretrained import filled, outputs, read_exactly
 from runtime.backend import jt, nn
 from runtime.errors import UserError
 

@@ -8,8 +8,8 @@ The weights are the state dict pt_inception-2015-12-05-6726825d.pth (torch-fidel
 import numpy as np
 
 from evaluation.networks.layers import Convolution, inference
-from models.layers import parameters_of
 from evaluation.networks.pretrained import filled, folded, read_exactly
+from models.layers import parameters_of
 from runtime.backend import jt, nn
 from runtime.errors import UserError
 

@@ -9,8 +9,8 @@ features.0.weight, ...), and on that trunk the distance is LPIPS. A Keras or Caf
 import numpy as np
 
 from evaluation.networks.layers import Convolution, batch_of_one, inference
-from models.layers import NumberedModules, parameters_of
 from evaluation.networks.pretrained import filled, read_exactly
+from models.layers import NumberedModules, parameters_of
 from runtime.backend import jt, nn
 from runtime.errors import UserError
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from evaluation.networks.layers import Convolution, Depthwise, batch_of_one, inference, relu6
-from models.layers import NumberedModules, parameters_of
 from evaluation.networks.pretrained import filled, folded, outputs, read_exactly
+from models.layers import NumberedModules, parameters_of
 from runtime.backend import jt, nn
 from runtime.errors import UserError
 

@@ -1,8 +1,8 @@
 """Weights that others have published: checked by name and shape, batch normalisation folded into what precedes it."""
 import numpy as np
 
-from models.weights.checkpoint import fill
 from models.layers import parameters_of
+from models.weights.checkpoint import fill
 from runtime.errors import UserError
 
 

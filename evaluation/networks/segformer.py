@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.networks.layers import Convolution, Depthwise, batch_of_one, inference
+from evaluation.networks.pretrained import filled, folded, outputs, read_exactly
 from models.kernels.bilinear import label_map, resize
 from models.kernels.cross_attention import cross_attention
 from models.layers import NumberedModules, parameters_of
-from evaluation.networks.pretrained import filled, folded, outputs, read_exactly
 from runtime.backend import jt, nn
 from runtime.errors import UserError
 

@@ -4,11 +4,7 @@ It can begin with published weights: a whole SegFormer, or an encoder alone as t
 """
 import numpy as np
 
-from models.weights.checkpoint import RAW, fill, read_header, stored_tensors
-from models.weights.formats import open_weight_file
 from evaluation.networks.layers import batch_of_one
-from models.kernels.bilinear import label_map, taps
-from models.layers import initialise, parameters_of
 from evaluation.networks.segformer import (
     CLASSIFIER,
     DEVIATION,
@@ -22,6 +18,10 @@ from evaluation.networks.segformer import (
     Size,
     build_segformer,
 )
+from models.kernels.bilinear import label_map, taps
+from models.layers import initialise, parameters_of
+from models.weights.checkpoint import RAW, fill, read_header, stored_tensors
+from models.weights.formats import open_weight_file
 from runtime.backend import jt, nn
 from runtime.errors import UserError
 

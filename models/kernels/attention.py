@@ -7,15 +7,18 @@ pass (61 % of a training step). Here every product is a 2-D one on slices of the
 scores of a block of queries are all that is held: 32 MB where the autoencoder's 12,288 x 12,288 matrix is 604 MB.
 benchmarks/kernels.py measures both on a CPU. On a GPU the kernel takes heads of 32 or 64 channels, with tensor cores for
 16-bit numbers; it is compiled and tested off a GPU, and not measured yet. Other heads, like the autoencoder's single one of
-512, go to the reference there: batched products, a block of queries at a time.
+512, go to the reference there: batched products, a block of queries and of keys at a time. So does everything on a GPU
+older than compute capability 8.0, whose tensor cores have neither that shape nor bfloat16.
 """
 import math
 
 from models.kernels.casting import kernel_dtype, to, to_float32
-from models.kernels.launch import choose, code, gpu, include
+from models.kernels.launch import choose, code, gpu, include, oldest_gpu
 from runtime.backend import jt, nn
 
 WIDTHS = (32, 64)  # channels of a head that the CUDA version takes
+KEYS = 8192        # a block of the reference: beyond 10,000 columns Jittor's softmax reads and writes the scores three times
+OLDEST = 80        # the first architecture it compiles for
 
 
 def attention(qkv, heads, impl="auto"):
@@ -26,13 +29,14 @@ def attention(qkv, heads, impl="auto"):
     """
     if len(qkv.shape) != 3 or qkv.shape[1] % (3 * heads):
         raise ValueError(f"attention: expected qkv (B, heads * 3 * D, L) with {heads} heads, got {tuple(qkv.shape)}")
-    if choose(impl, cuda=qkv.shape[1] // (3 * heads) in WIDTHS):
+    if choose(impl, cuda=qkv.shape[1] // (3 * heads) in WIDTHS and oldest_gpu() >= OLDEST):
         return to(Attention(heads)(to(qkv, kernel_dtype(qkv))), qkv.dtype)
     return attention_reference(qkv, heads)
 
 
-def attention_reference(qkv, heads, block=1024):
-    """The right answer in plain Jittor; `block`: queries at a time. The softmax is float32's whatever the products are."""
+def attention_reference(qkv, heads, block=1024, keys=KEYS):
+    """The right answer in plain Jittor; block: queries at a time, keys: at most. The softmax is float32's whatever the
+    products are."""
     dtype, qkv = qkv.dtype, to(qkv, kernel_dtype(qkv))
     batch, channels, length = qkv.shape
     width = channels // (3 * heads)
@@ -41,10 +45,27 @@ def attention_reference(qkv, heads, block=1024):
     q = to(to_float32(q.transpose(0, 2, 1)) / math.sqrt(width), q.dtype)            # (B h, L, D)
     out = []
     for start in range(0, length, block):
-        p = nn.softmax(to_float32(nn.bmm(q[:, start:start + block], k)), dim=-1)         # (B h, block, L)
-        out.append(nn.bmm(v, to(p, v.dtype).transpose(0, 2, 1)))                    # (B h, D, block)
+        out.append(attend(q[:, start:start + block], k, v, keys))                   # (B h, D, block)
     out = jt.concat(out, dim=2) if len(out) > 1 else out[0]
     return to(out.reshape(batch, heads * width, length), dtype)
+
+
+def attend(q, k, v, keys):
+    """q (N, Q, D), scaled, k and v (N, D, L) -> v softmax(q k)^T, (N, D, Q): blocks of equal size, of `keys` at most, are
+    merged by the logarithms of their sums (Dao et al. 2022)."""
+    blocks = -(-k.shape[2] // keys)
+    size = -(-k.shape[2] // blocks)
+    parts, sums = [], []
+    for start in range(0, k.shape[2], size):
+        scores = to_float32(nn.bmm(q, k[:, :, start:start + size]))                 # (N, Q, size)
+        p = nn.softmax(scores, dim=-1)
+        parts.append(nn.bmm(v[:, :, start:start + size], to(p, v.dtype).transpose(0, 2, 1)))
+        if blocks > 1:                                       # the largest probability is exp(largest score - log of the sum)
+            sums.append(scores.max(-1) - jt.log(p.max(-1)))                         # (N, Q)
+    if blocks == 1:
+        return parts[0]
+    weights = nn.softmax(jt.stack(sums, dim=1), dim=1)                              # (N, blocks, Q)
+    return to(sum(weights[:, i:i + 1] * to_float32(part) for i, part in enumerate(parts)), v.dtype)
 
 
 class Attention(jt.Function):

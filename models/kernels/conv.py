@@ -17,9 +17,9 @@ from runtime.processor import multiplies_bfloat16, onednn
 SMALL = 192  # pixels up to which a 3x3 convolution is faster as a product; with gradients, those of the whole batch
 
 
-def conv2d(x, weight, bias, stride=1, padding=0, impl="auto"):
-    """x (B, Cin, H, W) float32 or 16-bit, weight (Cout, Cin, k, k), bias (Cout,) -> (B, Cout, H', W') like x; weight and bias
-    are rounded to x's type, sums are in float32.
+def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto"):
+    """x (B, Cin, H, W) float32 or 16-bit, weight (Cout, Cin, k, k), bias (Cout,), residual (B, Cout, H', W') like x or None
+    -> x * weight + bias + residual, (B, Cout, H', W') like x; weight and bias are rounded to x's type, sums are in float32.
 
     Differentiable. impl "kernel" needs stride 1, an odd k and padding k // 2. Raises ValueError on other shapes.
     """
@@ -33,7 +33,9 @@ def conv2d(x, weight, bias, stride=1, padding=0, impl="auto"):
                          "an odd kernel and padding of half of it")
     dtype, weight, bias = x.dtype, to(weight, x.dtype), to(bias, x.dtype)
     if gpu() and str(dtype) != "float32" and choose(impl, cuda=True):
-        return to(to_float32(cudnn_conv(x, weight, stride, padding)) + to_float32(bias).reshape(1, -1, 1, 1), dtype)
+        return cudnn_conv(x, weight, bias, residual, stride, padding)
+    if residual is not None:                                # elsewhere Jittor puts bias and residual into one operator
+        return to(to_float32(conv2d(x, weight, bias, stride, padding, impl=impl)) + to_float32(residual), dtype)
     if str(dtype) == "bfloat16" and multiplies_bfloat16() and jt.flags.no_grad and choose(impl):
         return conv_bf16(x, weight, bias, stride, padding, same_size and (k == 1 or x.shape[2] * x.shape[3] <= SMALL))
     x, weight, bias = (to(array, kernel_dtype(array)) for array in (x, weight, bias))

@@ -1,8 +1,11 @@
 // Convolution by cuDNN: numbers of 32 or 16 bits, sums in float32, channels first or last.
 //
 // What a call needs (descriptors, the fastest algorithm as found by trying all, the size of its workspace) is made once for a
-// shape, number type, layout and direction, and kept. Algorithms that add in a fixed order go before others, so that training
-// repeats itself. Host code: there is no kernel of ours in it. Compiled against cuDNN 9 and played on tests/stand_in/cudnn.h,
+// shape, number type, layout and direction, and kept. Algorithms that add in a fixed order go before others, so that these
+// convolutions repeat themselves; those of float32 are Jittor's own call of cuDNN, which takes the fastest, whatever its order.
+// Bias and a residual are added in the same call: by a kernel after the fastest algorithm, or by cuDNN itself as its
+// one algorithm that can (cudnnConvolutionBiasActivationForward), which saves a pass over y; benchmarks/conv_layouts.py
+// says which is faster. Compiled against cuDNN 9 and played on tests/stand_in/cudnn.h,
 // not yet run on a GPU.
 #pragma once
 #include <cuda_bf16.h>
@@ -16,6 +19,11 @@
 #include <stdexcept>
 #include <string>
 
+#ifndef IIDM_DEVICE          // Jittor finds no include of an include: cudnn_conv.py names both
+#include <device.cuh>
+#endif
+
+#ifdef IIDM_GPU
 namespace iidm {
 
 // x (B, Cin, H, W), w (Cout, Cin, k, k), y (B, Cout, H', W'); with `last` x (B, H, W, Cin), w (Cout, k, k, Cin), y likewise.
@@ -116,6 +124,97 @@ inline void cudnn_conv(cudnnHandle_t handle, const CudnnConv& c, const T* x, con
                                   p.workspace, &zero, p.y, y));
 }
 
+// y += bias + residual, V neighbours a thread. pixels: neighbours that share a channel, 1 where channels are last.
+template <class T, int V>
+__global__ void __launch_bounds__(256) add_bias(T* y, const T* bias, const T* residual, int packs, int channels, int pixels) {
+    const int pack = blockIdx.x * 256 + threadIdx.x;
+    if (pack >= packs) return;
+    const int64_t i = int64_t(pack) * V;
+    float sum[V], more[V];
+    load(y + i, sum);
+    if (pixels > 1) {
+        const float b = to_float(bias[i / pixels % channels]);
+#pragma unroll
+        for (int v = 0; v < V; ++v) sum[v] += b;
+    } else {
+        load(bias + i % channels, more);
+#pragma unroll
+        for (int v = 0; v < V; ++v) sum[v] += more[v];
+    }
+    if (residual) {
+        load(residual + i, more);
+#pragma unroll
+        for (int v = 0; v < V; ++v) sum[v] += more[v];
+    }
+    store(sum, y + i);
+}
+
+template <class T, int V>
+inline void add_bias_launch(T* y, const T* bias, const T* residual, int64_t n, int channels, int pixels) {
+    const int64_t packs = n / V;
+    if (packs > INT32_MAX) throw std::runtime_error("cudnn_conv: more than 2^31 values");
+    launch(add_bias<T, V>, ceil_div(packs, 256), 256, y, bias, residual, int(packs), channels, pixels);
+}
+
+// y = x * w + bias + residual, residual null where there is none.
+template <class Scratch, class T>
+inline void cudnn_conv_bias(cudnnHandle_t handle, const CudnnConv& c, const T* x, const T* w, const T* bias, const T* residual,
+                            T* y) {
+    cudnn_conv<Scratch>(handle, c, x, w, y);
+    const int64_t pixels = int64_t(c.out(c.height)) * c.out(c.width), n = c.batch * c.outputs * pixels;
+    // What neighbours have in common: a channel, or nothing, with the channels' biases side by side.
+    const int64_t row = c.last ? c.outputs : pixels;
+    const int of_channel = c.last ? 1 : int(pixels);
+    if (of_channel == 1 && !c.last) {  // one pixel, channels first: the same order as channels last
+        add_bias_launch<T, 1>(y, bias, residual, n, int(c.outputs), 1);
+    } else if (row % wide<T>() == 0 && aligned(y, bias, residual)) {
+        add_bias_launch<T, wide<T>()>(y, bias, residual, n, int(c.outputs), of_channel);
+    } else {
+        add_bias_launch<T, 1>(y, bias, residual, n, int(c.outputs), of_channel);
+    }
+}
+
+// The same by cuDNN alone: false where it has no such convolution, and y is then not written.
+template <class Scratch, class T>
+inline bool cudnn_conv_fused(cudnnHandle_t handle, const CudnnConv& c, const T* x, const T* w, const T* bias, const T* residual,
+                             T* y) {
+    struct Fused {
+        cudnnTensorDescriptor_t bias;
+        cudnnActivationDescriptor_t act;
+        bool works = true;
+    };
+    static CudnnPlans plans;
+    static std::map<std::array<int64_t, 9>, Fused> more;
+    const auto algorithm = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;  // the one with an identity after it
+    CudnnPlan& p = plan_of(plans, c, number(x), [&](CudnnPlan& p) {
+        Fused made;
+        check(cudnnCreateTensorDescriptor(&made.bias));
+        check(cudnnSetTensor4dDescriptor(made.bias, c.last ? CUDNN_TENSOR_NHWC : CUDNN_TENSOR_NCHW, number(x), 1,
+                                         int(c.outputs), 1, 1));
+        check(cudnnCreateActivationDescriptor(&made.act));
+        check(cudnnSetActivationDescriptor(made.act, CUDNN_ACTIVATION_IDENTITY, CUDNN_NOT_PROPAGATE_NAN, 0));
+        made.works = cudnnGetConvolutionForwardWorkspaceSize(handle, p.x, p.w, p.conv, p.y, algorithm, &p.workspace) ==
+                     CUDNN_STATUS_SUCCESS;
+        more[c.key()] = made;
+    });
+    Fused& f = more.at(c.key());
+    if (!f.works) return false;
+    const float one = 1, with_residual = residual ? 1.0f : 0.0f;
+    Scratch scratch(p.workspace);
+    f.works = cudnnConvolutionBiasActivationForward(handle, &one, p.x, x, p.w, w, p.conv, algorithm, scratch.at, p.workspace,
+                                                    &with_residual, p.y, residual ? residual : y, f.bias, bias, f.act, p.y,
+                                                    y) == CUDNN_STATUS_SUCCESS;
+    return f.works;
+}
+
+// By cuDNN alone where it can, else by cudnn_conv_bias.
+template <class Scratch, class T>
+inline void cudnn_conv_epilogue(cudnnHandle_t handle, const CudnnConv& c, const T* x, const T* w, const T* bias,
+                                const T* residual, T* y) {
+    if (!cudnn_conv_fused<Scratch>(handle, c, x, w, bias, residual, y))
+        cudnn_conv_bias<Scratch>(handle, c, x, w, bias, residual, y);
+}
+
 // dx of dy.
 template <class Scratch, class T>
 inline void cudnn_conv_dx(cudnnHandle_t handle, const CudnnConv& c, const T* w, const T* dy, T* dx) {
@@ -159,3 +258,4 @@ inline void cudnn_conv_dw(cudnnHandle_t handle, const CudnnConv& c, const T* x, 
 }
 
 }  // namespace iidm
+#endif

@@ -18,6 +18,11 @@ def gpu():
     return bool(jt.flags.use_cuda)
 
 
+def oldest_gpu():
+    """The architecture that operators are compiled for, the oldest GPU's: 90 for compute capability 9.0; 0 without one."""
+    return min(jt.flags.cuda_archs, default=0) if gpu() else 0
+
+
 def choose(impl, cuda=False, gradient=True):
     """Whether to launch the kernel. `cuda`: whether it has a CUDA version; `gradient`: whether it has a gradient, else "auto"
     takes it within jt.no_grad() only. A kernel asked for by name never falls back: ValueError where it cannot run."""
@@ -25,7 +30,7 @@ def choose(impl, cuda=False, gradient=True):
         raise ValueError(f"impl is {impl!r}, expected auto, kernel or reference")
     runs = cuda or not gpu()
     if impl == "kernel" and not runs:
-        raise ValueError("impl is 'kernel', but it has no CUDA version for these sizes; expected auto or reference on a GPU")
+        raise ValueError("impl is 'kernel', but there is no CUDA version for these sizes and GPU; expected auto or reference")
     if impl == "auto" and (not gradient and not jt.flags.no_grad or PLAIN):
         return False
     return impl != "reference" and runs

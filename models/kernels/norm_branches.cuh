@@ -25,7 +25,7 @@ IIDM_HD int64_t small_index(int64_t i, int64_t n) { return i == 0 ? 0 : i == n -
 
 template <class T>
 inline void norm_branches_cpu(const NormBranches& p, const T* x, const T* maps, const T* empty,
-                              const float* scale, const float* shift, T* y) {
+                              const Timestep& time, T* y) {
     const int64_t n = p.pixels(), wide = p.channels / p.groups, h = p.height < 3 ? p.height : 3, w = p.width < 3 ? p.width : 3;
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
@@ -36,8 +36,7 @@ inline void norm_branches_cpu(const NormBranches& p, const T* x, const T* maps, 
             const int64_t c = first + j;
             const T* __restrict__ in = group + j * n;
             T* __restrict__ out = y + (b * p.channels + c) * n;
-            const int64_t at = b * p.channels + c;
-            const Row all = {m.mean, m.rstd, scale ? 1.0f + scale[at] : 1.0f, shift ? shift[at] : 0.0f};
+            const Row all = row_of(m, time, b, c);
             if (b < p.masks) {
                 const T* __restrict__ gamma = maps + (b * 2 * p.channels + c) * n;
                 const T* __restrict__ beta = gamma + p.channels * n;
@@ -91,10 +90,10 @@ struct Branches {
 
 // chunks: scratch (B * G, chunks of a group, 2).
 template <class T>
-inline void norm_branches_cuda(const NormBranches& p, const T* x, const T* maps, const T* empty, const float* scale,
-                               const float* shift, float* chunks, T* y) {
+inline void norm_branches_cuda(const NormBranches& p, const T* x, const T* maps, const T* empty,
+                               const Timestep& time, float* chunks, T* y) {
     const Branches<T> branches = {maps, empty, int(p.masks), int(p.channels), int(p.height), int(p.width)};
-    norm_modulate_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps}, branches, x, scale, shift,
+    norm_modulate_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps}, branches, x, time,
                        chunks, y, static_cast<float*>(nullptr));
 }
 

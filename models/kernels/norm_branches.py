@@ -8,17 +8,17 @@ size that would be read from memory at every step; and no array is put together 
 measures what it is for. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
 from models.kernels.casting import inference_dtype, to, to_float32
-from models.kernels.launch import choose, code, include, or_null
-from models.kernels.norm_modulate import chunks, norm_modulate_reference
+from models.kernels.launch import choose, code, include
+from models.kernels.norm_modulate import HEADER as NORM_MODULATE
+from models.kernels.norm_modulate import NO_TIMESTEP, check_timestep, chunks, norm_modulate_reference, timestep_of
 from runtime.backend import jt
 
 
-def norm_branches(x, maps, empty, groups, eps=1e-5, scale=None, shift=None, impl="auto"):
-    """x (B or 2B, C, H, W) -> y like x, float32 or 16-bit. Raises ValueError on other
-    shapes.
+def norm_branches(x, maps, empty, groups, eps=1e-5, timestep=None, impl="auto"):
+    """x (B or 2B, C, H, W) -> y like x, float32 or 16-bit. Raises ValueError on other shapes.
 
     maps (B, 2C, H, W): gamma, then beta, of B masks; empty (2C, min(H, 3), min(W, 3)): the same of no mask, for the rows from B
-    on; scale, shift: a row (C,) for each of x, or None.
+    on; timestep: scale and then shift, (1, 2C) or a row for each of x, or None.
     """
     batch, channels, height, width = x.shape
     masks = maps.shape[0]
@@ -27,20 +27,16 @@ def norm_branches(x, maps, empty, groups, eps=1e-5, scale=None, shift=None, impl
             or list(empty.shape) != small):
         raise ValueError(f"norm_branches: expected x (B or 2B, C, H, W) with C a multiple of {groups}, maps (B, 2C, H, W) and "
                          f"empty {tuple(small)}, got {tuple(x.shape)}, {tuple(maps.shape)} and {tuple(empty.shape)}")
-    if (scale is None) != (shift is None) or (scale is not None
-                                              and not list(scale.shape) == list(shift.shape) == [batch, channels]):
-        raise ValueError(f"norm_branches: expected scale and shift {(batch, channels)}, both or neither, got "
-                         f"{scale if scale is None else tuple(scale.shape)} and "
-                         f"{shift if shift is None else tuple(shift.shape)}")
+    check_timestep(x, timestep)
     run = norm_branches_kernel if choose(impl, cuda=True) else norm_branches_reference
-    return run(x, maps, empty, groups, eps, scale, shift)
+    return run(x, maps, empty, groups, eps, timestep)
 
 
-def norm_branches_kernel(x, maps, empty, groups, eps=1e-5, scale=None, shift=None):
-    """The same by the kernel in norm_branches.cuh; maps are read as numbers of x's type, scale and shift as float32."""
+def norm_branches_kernel(x, maps, empty, groups, eps=1e-5, timestep=None):
+    """The same by the kernel in norm_branches.cuh; maps are read as numbers of x's type, the timestep as float32."""
     arrays = [to(array, inference_dtype(x)) for array in (x, maps, empty)]
-    arrays += [to_float32(row) for row in (scale, shift) if row is not None]
-    rows = ", ".join(or_null(scale is not None, f"in{i}_p") for i in (3, 4))
+    arrays += [] if timestep is None else [to_float32(timestep)]
+    rows = NO_TIMESTEP if timestep is None else timestep_of("in3")
     arguments = f"iidm_branches(in0, in1, data), in0_p, in1_p, in2_p, {rows}"
     cpu = f"iidm_branches(in0, in1, data), {', '.join(f'iidm::numbers(in{i}_p)' for i in range(3))}, {rows}"
     y, _ = code([x.shape, [x.shape[0] * groups, chunks(x, groups), 2]], [inference_dtype(x), "float32"], arrays, HEADER,
@@ -49,15 +45,15 @@ def norm_branches_kernel(x, maps, empty, groups, eps=1e-5, scale=None, shift=Non
     return to(y, x.dtype)
 
 
-def norm_branches_reference(x, maps, empty, groups, eps=1e-5, scale=None, shift=None):
+def norm_branches_reference(x, maps, empty, groups, eps=1e-5, timestep=None):
     """The right answer: the maps of no mask in full, beside the others."""
-    batch, channels, height, width = x.shape
+    batch, _, height, width = x.shape
     maps, empty = to_float32(maps), to_float32(empty)
     if batch > maps.shape[0]:
         rows, columns = ([small_index(i, n) for i in range(n)] for n in (height, width))
         full = empty[:, rows][:, :, columns].unsqueeze(0)                               # (1, 2C, H, W)
         maps = jt.concat([maps, full.broadcast(maps.shape)], dim=0)
-    return norm_modulate_reference(x, maps[:, :channels], maps[:, channels:], groups, eps, scale, shift)
+    return norm_modulate_reference(x, [maps], groups, eps, timestep)
 
 
 def small_index(i, n):
@@ -65,7 +61,7 @@ def small_index(i, n):
     return 0 if i == 0 else min(n, 3) - 1 if i == n - 1 else 1
 
 
-HEADER = include("include/device", "include/moments", "norm_modulate", "norm_branches") + """
+HEADER = NORM_MODULATE + include("norm_branches") + """
 #define iidm_branches(x, maps, data) iidm::NormBranches{x->shape[0], maps->shape[0], x->shape[1], x->shape[2], x->shape[3], \\
     int64_t(data["groups"]), float(data["eps"])}
 """

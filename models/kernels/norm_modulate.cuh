@@ -1,7 +1,7 @@
 // Group normalisation, modulation and SiLU in one pass over the data.
 //
 //   x_hat = (x - mean) * rstd                        per sample and group, two-pass statistics
-//   u     = x_hat * a + b                            affine: a = gamma[c];  SPADE: a = 1 + gamma[b, c, i]
+//   u     = x_hat * a + b                            affine: a = gamma[c];  SPADE: a = 1 + maps[b, c, i], b = maps[b, C + c, i]
 //   v     = u * (1 + scale[b, c]) + shift[b, c]      the timestep's scale and shift, where there is one
 //   y     = silu(v) or v
 //
@@ -24,19 +24,32 @@ IIDM_HD float silu_slope(float v) {
     return s * (1.0f + v * (1.0f - s));
 }
 
-// Shapes: x, y (B, C, N) with N = H * W; gamma, beta (C) or (B, C, N) when maps; scale, shift (B, C) or null.
+// Shapes: x, y (B, C, N) with N = H * W; gamma, beta (C), or both in maps (B, 2C, N).
 struct NormModulate {
     int64_t batch, channels, pixels, groups;
     bool maps, act;
     float eps;
     int64_t width() const { return channels / groups; }  // channels of a group
     int64_t size() const { return width() * pixels; }    // values of a group
+    int64_t half() const { return channels * pixels; }   // of a sample's maps: from gamma to beta
+};
+
+// The timestep's rows (R, 2C), scale and then shift: one for every sample, or one for all (stride 0), or none (null).
+struct Timestep {
+    const float* rows;
+    int64_t stride, channels;
+    IIDM_HD float scale(int64_t sample, int64_t c) const { return rows ? rows[sample * stride + c] : 0.0f; }
+    IIDM_HD float shift(int64_t sample, int64_t c) const { return rows ? rows[sample * stride + channels + c] : 0.0f; }
 };
 
 // What is the same for all of a channel: s = 1 + scale, t = shift.
 struct Row { float mean, rstd, s, t; };
 
 IIDM_HD float modulate(const Row& r, float x, float a, float b) { return ((x - r.mean) * r.rstd * a + b) * r.s + r.t; }
+
+IIDM_HD Row row_of(const Moments& m, const Timestep& t, int64_t sample, int64_t c) {
+    return {m.mean, m.rstd, 1.0f + t.scale(sample, c), t.shift(sample, c)};
+}
 
 struct Slopes { float x_hat, u, v, du; };  // x_hat and u again; v, du: dL/dv, dL/du
 
@@ -53,10 +66,10 @@ IIDM_HD float slope_x(const Row& r, float d_x_hat, float x_hat, float m, float m
 
 // ---------------------------------------------------------------------------------------------------- CPU
 
-// Writes y and, for the backward pass, stats (B, G, 2) = mean, rstd.
+// Writes y and, for the backward pass, stats (B, G, 2) = mean, rstd. gamma, beta: where those of the first sample begin.
 template <class T, class M>
-inline void norm_modulate_cpu(const NormModulate& p, const T* x, const M* gamma, const M* beta,
-                              const float* scale, const float* shift, T* y, float* stats) {
+inline void norm_modulate_cpu(const NormModulate& p, const T* x, const M* gamma, const M* beta, const Timestep& time, T* y,
+                              float* stats) {
     const int64_t n = p.pixels, width = p.width();
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
@@ -65,13 +78,13 @@ inline void norm_modulate_cpu(const NormModulate& p, const T* x, const M* gamma,
         stats[2 * job] = m.mean;
         stats[2 * job + 1] = m.rstd;
         for (int64_t j = 0; j < width; ++j) {
-            const int64_t c = first + j, at = b * p.channels + c, row = at * n;
+            const int64_t c = first + j, row = (b * p.channels + c) * n, map = row + b * p.half();
             const T* __restrict__ in = x + row;
             T* __restrict__ out = y + row;
-            const Row r = {m.mean, m.rstd, scale ? 1.0f + scale[at] : 1.0f, shift ? shift[at] : 0.0f};
+            const Row r = row_of(m, time, b, c);
             if (p.maps) {
-                const M* __restrict__ g = gamma + row;
-                const M* __restrict__ h = beta + row;
+                const M* __restrict__ g = gamma + map;
+                const M* __restrict__ h = beta + map;
                 if (p.act)
                     for (int64_t i = 0; i < n; ++i)
                         put(silu(modulate(r, wide_of(in[i]), 1.0f + wide_of(g[i]), wide_of(h[i]))), out[i]);
@@ -89,26 +102,26 @@ inline void norm_modulate_cpu(const NormModulate& p, const T* x, const M* gamma,
     }
 }
 
-// Writes dx; dgamma, dbeta (B, C) sums or (B, C, N) maps; dscale, dshift (B, C).
+// Writes dx; dgamma, dbeta: (B, C) sums, or the halves of maps (B, 2C, N); d_time (B, 2C).
 inline void norm_modulate_grad_cpu(const NormModulate& p, const float* dy, const float* x, const float* gamma,
-                                   const float* beta, const float* scale, const float* shift, const float* stats,
-                                   float* dx, float* dgamma, float* dbeta, float* dscale, float* dshift) {
+                                   const float* beta, const Timestep& time, const float* stats, float* dx, float* dgamma,
+                                   float* dbeta, float* d_time) {
     const int64_t n = p.pixels, width = p.width();
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
         const int64_t b = job / p.groups, first = (job % p.groups) * width;
-        Row r = {stats[2 * job], stats[2 * job + 1], 1.0f, 0.0f};
+        const Moments own = {stats[2 * job], stats[2 * job + 1]};
         double sum = 0, sum_x_hat = 0;  // of d x_hat and of d x_hat * x_hat over the group
         for (int64_t j = 0; j < width; ++j) {
-            const int64_t c = first + j, at = b * p.channels + c, row = at * n;
+            const int64_t c = first + j, at = b * p.channels + c, row = at * n, map = row + b * p.half();
             const float* __restrict__ in = x + row;
             const float* __restrict__ d_out = dy + row;
-            const float* __restrict__ g = p.maps ? gamma + row : gamma + c;
-            const float* __restrict__ h = p.maps ? beta + row : beta + c;
+            const float* __restrict__ g = p.maps ? gamma + map : gamma + c;
+            const float* __restrict__ h = p.maps ? beta + map : beta + c;
             float* __restrict__ d_in = dx + row;  // holds d x_hat until the group's sums are known
-            float* __restrict__ d_g = p.maps ? dgamma + row : nullptr;
-            float* __restrict__ d_h = p.maps ? dbeta + row : nullptr;
-            if (scale) { r.s = 1.0f + scale[at]; r.t = shift[at]; }
+            float* __restrict__ d_g = p.maps ? dgamma + map : nullptr;
+            float* __restrict__ d_h = p.maps ? dbeta + map : nullptr;
+            const Row r = row_of(own, time, b, c);
             double total_u = 0, total_v = 0, total_gamma = 0;
             for (int64_t start = 0; start < n; start += kBlock) {
                 const int64_t end = start + kBlock < n ? start + kBlock : n;
@@ -139,13 +152,14 @@ inline void norm_modulate_grad_cpu(const NormModulate& p, const float* dy, const
                 dgamma[at] = float(total_gamma);
                 dbeta[at] = float(total_v * double(r.s));
             }
-            dscale[at] = float(total_u);
-            dshift[at] = float(total_v);
+            d_time[at + b * p.channels] = float(total_u);
+            d_time[at + (b + 1) * p.channels] = float(total_v);
         }
+        const Row all = {own.mean, own.rstd, 1.0f, 0.0f};
         const float m = float(sum / double(width * n)), m_x_hat = float(sum_x_hat / double(width * n));
         const float* __restrict__ in = x + (b * p.channels + first) * n;
         float* __restrict__ d_in = dx + (b * p.channels + first) * n;
-        for (int64_t i = 0; i < width * n; ++i) d_in[i] = slope_x(r, d_in[i], (in[i] - r.mean) * r.rstd, m, m_x_hat);
+        for (int64_t i = 0; i < width * n; ++i) d_in[i] = slope_x(all, d_in[i], (in[i] - all.mean) * all.rstd, m, m_x_hat);
     }
 }
 
@@ -166,14 +180,14 @@ struct Affine {
 
 template <class T>
 struct Maps {
-    const T *gamma, *beta;
+    const T* maps;
     int channels, pixels;
-    bool in_packs() const { return aligned(gamma, beta); }
+    bool in_packs() const { return aligned(maps); }
     template <int V>
     __device__ void at(int sample, int c, int i, float (&a)[V], float (&b)[V]) const {
-        const int64_t from = (int64_t(sample) * channels + c) * pixels + i;
-        load(gamma + from, a);
-        load(beta + from, b);
+        const T* from = maps + (int64_t(sample) * 2 * channels + c) * pixels + i;
+        load(from, a);
+        load(from + int64_t(channels) * pixels, b);
 #pragma unroll
         for (int v = 0; v < V; ++v) a[v] += 1.0f;
     }
@@ -192,14 +206,10 @@ inline Launch launch_of(const NormModulate& p) {
             int(ceil_div(p.pixels, kChunk)), p.eps, p.act};
 }
 
-__device__ inline Row row_of(const Moments& m, const float* scale, const float* shift, int64_t at) {
-    return {m.mean, m.rstd, scale ? 1.0f + scale[at] : 1.0f, shift ? shift[at] : 0.0f};
-}
-
 // One block for a chunk of a group. chunks: of part_moments, where there are several; stats (B, G, 2) or null.
 template <class T, int V, class M>
-__global__ void __launch_bounds__(kThreads) norm_apply(Launch p, M modulation, const T* x, const float* scale,
-                                                       const float* shift, const float* chunks, T* y, float* stats) {
+__global__ void __launch_bounds__(kThreads) norm_apply(Launch p, M modulation, const T* x, Timestep time,
+                                                       const float* chunks, T* y, float* stats) {
     const int job = blockIdx.x / p.parts, part = blockIdx.x % p.parts, sample = job / p.groups;
     const T* group = x + int64_t(job) * p.n;
     const Moments m = group_moments<V>(group, chunks + 2 * int64_t(job) * p.parts, p.n, p.parts, p.eps);
@@ -209,7 +219,7 @@ __global__ void __launch_bounds__(kThreads) norm_apply(Launch p, M modulation, c
     }
     for_chunk<V>(p.n, part, [&](int i, int) {
         const int c = job % p.groups * p.width + i / p.pixels;
-        const Row r = row_of(m, scale, shift, int64_t(sample) * p.channels + c);
+        const Row r = row_of(m, time, sample, c);
         float in[V], a[V], b[V], out[V];
         load(group + i, in);
         modulation.at(sample, c, i % p.pixels, a, b);
@@ -224,15 +234,15 @@ __global__ void __launch_bounds__(kThreads) norm_apply(Launch p, M modulation, c
 
 constexpr int kSums = 5;  // over a chunk of a channel: of dv * u, dv, d x_hat, d x_hat * x_hat and du * x_hat
 
-// One block for a chunk of a channel of a sample. sums (B * C, row_parts, 5); dgamma, dbeta: maps or null.
+// One block for a chunk of a channel of a sample. sums (B * C, row_parts, 5); d_maps (B, 2C, N) or null.
 template <class T, int V, class M>
-__global__ void __launch_bounds__(kThreads) norm_sums(Launch p, M modulation, const T* x, const float* scale,
-                                                      const float* shift, const float* stats, const T* dy, float* sums,
-                                                      T* dgamma, T* dbeta) {
+__global__ void __launch_bounds__(kThreads) norm_sums(Launch p, M modulation, const T* x, Timestep time,
+                                                      const float* stats, const T* dy, float* sums, T* d_maps) {
     const int64_t at = blockIdx.x / p.row_parts, row = at * p.pixels;
     const int part = blockIdx.x % p.row_parts, sample = int(at / p.channels), c = int(at % p.channels);
     const int64_t job = int64_t(sample) * p.groups + c / p.width;
-    const Row r = row_of({stats[2 * job], stats[2 * job + 1]}, scale, shift, at);
+    const Row r = row_of({stats[2 * job], stats[2 * job + 1]}, time, sample, c);
+    const int64_t half = int64_t(p.channels) * p.pixels;
     const int end = part * kChunk + chunk_size(p.pixels, part);
     float sum[kSums] = {0, 0, 0, 0, 0};
     for (int i = part * kChunk + int(threadIdx.x) * V; i < end; i += int(blockDim.x) * V) {
@@ -251,9 +261,10 @@ __global__ void __launch_bounds__(kThreads) norm_sums(Launch p, M modulation, co
             sum[3] += d.du * a[v] * d.x_hat;
             sum[4] += d_a[v];
         }
-        if (dgamma) {
-            store(d_a, dgamma + row + i);
-            store(d_b, dbeta + row + i);
+        if (d_maps) {
+            T* to = d_maps + row + sample * half + i;
+            store(d_a, to);
+            store(d_b, to + half);
         }
     }
     block_sum(sum);
@@ -261,14 +272,14 @@ __global__ void __launch_bounds__(kThreads) norm_sums(Launch p, M modulation, co
         for (int i = 0; i < kSums; ++i) sums[kSums * int64_t(blockIdx.x) + i] = sum[i];
 }
 
-// One block for a chunk of a group. dgamma, dbeta: (B, C), or null for maps; dscale, dshift (B, C).
+// One block for a chunk of a group. dgamma, dbeta: (B, C), or null for maps; d_time (B, 2C).
 template <class T, int V, class M>
-__global__ void __launch_bounds__(kThreads) norm_slopes(Launch p, M modulation, const T* x, const float* scale,
-                                                        const float* shift, const float* stats, const T* dy,
-                                                        const float* sums, T* dx, float* dgamma, float* dbeta,
-                                                        float* dscale, float* dshift) {
+__global__ void __launch_bounds__(kThreads) norm_slopes(Launch p, M modulation, const T* x, Timestep time,
+                                                        const float* stats, const T* dy, const float* sums, T* dx,
+                                                        float* dgamma, float* dbeta, float* d_time) {
     const int job = blockIdx.x / p.parts, part = blockIdx.x % p.parts, sample = job / p.groups;
     const int64_t first = int64_t(job) * p.width;  // the group's first channel, counted through the batch
+    const int own_first = job % p.groups * p.width;  // and in its sample
     const Moments moments = {stats[2 * job], stats[2 * job + 1]};
     const float* own = sums + first * p.row_parts * kSums;
     float m = 0, m_x_hat = 0;
@@ -280,11 +291,11 @@ __global__ void __launch_bounds__(kThreads) norm_slopes(Launch p, M modulation, 
     m_x_hat = warp_sum(m_x_hat) / float(p.n);
     for_chunk<V>(p.n, part, [&](int i, int) {
         const int j = i / p.pixels;
-        const Row r = row_of(moments, scale, shift, first + j);
+        const Row r = row_of(moments, time, sample, own_first + j);
         float in[V], a[V], b[V], d[V];
         load(x + int64_t(job) * p.n + i, in);
         load(dy + int64_t(job) * p.n + i, d);
-        modulation.at(sample, job % p.groups * p.width + j, i % p.pixels, a, b);
+        modulation.at(sample, own_first + j, i % p.pixels, a, b);
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             const Slopes s = slopes(r, in[v], a[v], b[v], d[v], p.act);
@@ -300,57 +311,56 @@ __global__ void __launch_bounds__(kThreads) norm_slopes(Launch p, M modulation, 
             v += own[kSums * i + 1];
             gamma += own[kSums * i + 4];
         }
-        dscale[first + j] = u;
-        dshift[first + j] = v;
+        float* d_rows = d_time + (2 * int64_t(sample)) * p.channels + own_first + j;
+        d_rows[0] = u;
+        d_rows[p.channels] = v;
         if (dgamma) {
             dgamma[first + j] = gamma;
-            dbeta[first + j] = row_of(moments, scale, shift, first + j).s * v;
+            dbeta[first + j] = row_of(moments, time, sample, own_first + j).s * v;
         }
     }
 }
 
 template <class T, int V, class M>
-inline void norm_modulate_launch(const NormModulate& shape, const M& modulation, const T* x, const float* scale,
-                                 const float* shift, float* chunks, T* y, float* stats) {
+inline void norm_modulate_launch(const NormModulate& shape, const M& modulation, const T* x, const Timestep& time,
+                                 float* chunks, T* y, float* stats) {
     const Launch p = launch_of(shape);
     const int64_t blocks = shape.batch * shape.groups * p.parts;
     if (p.parts > 1) launch(part_moments<T, V>, blocks, kThreads, x, p.n, p.parts, chunks);
-    launch(norm_apply<T, V, M>, blocks, kThreads, p, modulation, x, scale, shift, chunks, y, stats);
+    launch(norm_apply<T, V, M>, blocks, kThreads, p, modulation, x, time, chunks, y, stats);
 }
 
 // chunks: scratch (B * G, chunks of a group, 2); stats (B, G, 2) or null.
 template <class T, class M>
-inline void norm_modulate_cuda(const NormModulate& p, const M& modulation, const T* x, const float* scale,
-                               const float* shift, float* chunks, T* y, float* stats) {
+inline void norm_modulate_cuda(const NormModulate& p, const M& modulation, const T* x, const Timestep& time, float* chunks,
+                               T* y, float* stats) {
     if (p.pixels % wide<T>() == 0 && aligned(x, y) && modulation.in_packs())
-        norm_modulate_launch<T, wide<T>()>(p, modulation, x, scale, shift, chunks, y, stats);
+        norm_modulate_launch<T, wide<T>()>(p, modulation, x, time, chunks, y, stats);
     else
-        norm_modulate_launch<T, 1>(p, modulation, x, scale, shift, chunks, y, stats);
+        norm_modulate_launch<T, 1>(p, modulation, x, time, chunks, y, stats);
 }
 
 template <class T, int V, class M>
-inline void norm_modulate_grad_launch(const NormModulate& shape, const M& modulation, const T* x, const float* scale,
-                                      const float* shift, const float* stats, const T* dy, float* sums, T* dx,
-                                      T* map_gamma, T* map_beta, float* dgamma, float* dbeta, float* dscale, float* dshift) {
+inline void norm_modulate_grad_launch(const NormModulate& shape, const M& modulation, const T* x, const Timestep& time,
+                                      const float* stats, const T* dy, float* sums, T* dx, T* d_maps, float* dgamma,
+                                      float* dbeta, float* d_time) {
     const Launch p = launch_of(shape);
     const int64_t of_row = ceil_div(p.pixels < kChunk ? p.pixels : kChunk, 32 * V) * 32;  // threads for a channel's chunk
     launch(norm_sums<T, V, M>, shape.batch * shape.channels * p.row_parts, int(of_row < kThreads ? of_row : kThreads), p,
-           modulation, x, scale, shift, stats, dy, sums, map_gamma, map_beta);
-    launch(norm_slopes<T, V, M>, shape.batch * shape.groups * p.parts, kThreads, p, modulation, x, scale, shift, stats, dy,
-           static_cast<const float*>(sums), dx, dgamma, dbeta, dscale, dshift);
+           modulation, x, time, stats, dy, sums, d_maps);
+    launch(norm_slopes<T, V, M>, shape.batch * shape.groups * p.parts, kThreads, p, modulation, x, time, stats, dy,
+           static_cast<const float*>(sums), dx, dgamma, dbeta, d_time);
 }
 
-// sums: scratch (B * C, chunks of a channel, 5); dgamma, dbeta as maps or as sums (B, C), the other pair null.
+// sums: scratch (B * C, chunks of a channel, 5); d_maps (B, 2C, N), or dgamma, dbeta (B, C), the others null.
 template <class T, class M>
-inline void norm_modulate_grad_cuda(const NormModulate& p, const M& modulation, const T* x, const float* scale,
-                                    const float* shift, const float* stats, const T* dy, float* sums, T* dx, T* map_gamma,
-                                    T* map_beta, float* dgamma, float* dbeta, float* dscale, float* dshift) {
-    if (p.pixels % wide<T>() == 0 && aligned(x, dy, dx, map_gamma, map_beta) && modulation.in_packs())
-        norm_modulate_grad_launch<T, wide<T>()>(p, modulation, x, scale, shift, stats, dy, sums, dx, map_gamma, map_beta,
-                                                dgamma, dbeta, dscale, dshift);
+inline void norm_modulate_grad_cuda(const NormModulate& p, const M& modulation, const T* x, const Timestep& time,
+                                    const float* stats, const T* dy, float* sums, T* dx, T* d_maps, float* dgamma,
+                                    float* dbeta, float* d_time) {
+    if (p.pixels % wide<T>() == 0 && aligned(x, dy, dx, d_maps) && modulation.in_packs())
+        norm_modulate_grad_launch<T, wide<T>()>(p, modulation, x, time, stats, dy, sums, dx, d_maps, dgamma, dbeta, d_time);
     else
-        norm_modulate_grad_launch<T, 1>(p, modulation, x, scale, shift, stats, dy, sums, dx, map_gamma, map_beta, dgamma,
-                                        dbeta, dscale, dshift);
+        norm_modulate_grad_launch<T, 1>(p, modulation, x, time, stats, dy, sums, dx, d_maps, dgamma, dbeta, d_time);
 }
 
 #endif

@@ -8,57 +8,73 @@ the second-level cache between the passes) and written once; the backward pass r
 benchmarks/kernels.py measures both on a CPU. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
 from models.kernels.casting import inference_dtype, kernel_dtype, to, to_float32
-from models.kernels.launch import choose, code, include, or_null
+from models.kernels.launch import choose, code, include
 from runtime.backend import jt
 
 CHUNK = 4096  # kChunk of moments.cuh: values of a group that one block of a GPU takes
 
 
-def norm_modulate(x, gamma, beta, groups, eps, scale=None, shift=None, act=True, impl="auto"):
-    """x (B, C, H, W) float32 or 16-bit; gamma, beta (C,) or, for SPADE, (B, C, H, W); scale, shift (B, C) or None -> y
-    like x, computed in float32.
+def norm_modulate(x, gamma, beta, groups, eps, timestep=None, act=True, impl="auto"):
+    """x (B, C, H, W) float32 or 16-bit; gamma, beta (C,); timestep (1 or B, 2C), scale and then shift, or None -> y like x,
+    computed in float32.
 
     Differentiable in every array. Raises ValueError on other shapes.
     """
+    if len(x.shape) != 4 or x.shape[1] % groups or not list(gamma.shape) == list(beta.shape) == [x.shape[1]]:
+        raise ValueError(f"norm_modulate: expected x (B, C, H, W) with C a multiple of {groups} and gamma, beta (C,), got "
+                         f"{tuple(x.shape)}, {tuple(gamma.shape)} and {tuple(beta.shape)}")
+    return run(x, [gamma, beta], groups, eps, timestep, act, impl)
+
+
+def norm_modulate_maps(x, maps, groups, eps, timestep=None, act=True, impl="auto"):
+    """SPADE: the same with maps (B, 2C, H, W) of gamma and then of beta."""
+    expected = [x.shape[0], 2 * x.shape[1], *x.shape[2:]]
+    if len(x.shape) != 4 or x.shape[1] % groups or list(maps.shape) != expected:
+        raise ValueError(f"norm_modulate_maps: expected x (B, C, H, W) with C a multiple of {groups} and maps (B, 2C, H, W), "
+                         f"got {tuple(x.shape)} and {tuple(maps.shape)}")
+    return run(x, [maps], groups, eps, timestep, act, impl)
+
+
+def run(x, modulation, groups, eps, timestep, act, impl):
+    """Either of the two: modulation is [gamma, beta] or [maps]."""
+    check_timestep(x, timestep)
+    function = norm_modulate_kernel if choose(impl, cuda=True) else norm_modulate_reference
+    return function(x, modulation, groups, eps, timestep, act)
+
+
+def check_timestep(x, timestep):
+    """ValueError unless timestep is None, (1, 2C) or (B, 2C) for x (B, C, H, W)."""
     batch, channels = x.shape[:2]
-    maps = len(gamma.shape) == 4
-    expected = list(x.shape) if maps else [channels]
-    if len(x.shape) != 4 or channels % groups or list(gamma.shape) != expected or list(beta.shape) != expected:
-        raise ValueError(f"norm_modulate: expected x (B, C, H, W) with C a multiple of {groups} and gamma, beta (C,) or like "
-                         f"x, got {tuple(x.shape)}, {tuple(gamma.shape)} and {tuple(beta.shape)}")
-    if (scale is None) != (shift is None) or (scale is not None
-                                              and not list(scale.shape) == list(shift.shape) == [batch, channels]):
-        raise ValueError(f"norm_modulate: expected scale and shift {(batch, channels)}, both or neither, got "
-                         f"{scale if scale is None else tuple(scale.shape)} and "
-                         f"{shift if shift is None else tuple(shift.shape)}")
-    run = norm_modulate_kernel if choose(impl, cuda=True) else norm_modulate_reference
-    return run(x, gamma, beta, groups, eps, scale, shift, act)
+    if timestep is not None and list(timestep.shape) not in ([1, 2 * channels], [batch, 2 * channels]):
+        raise ValueError(f"norm: expected timestep {(1, 2 * channels)} or {(batch, 2 * channels)}, scale and then shift, got "
+                         f"{tuple(timestep.shape)}")
 
 
-def norm_modulate_kernel(x, gamma, beta, groups, eps, scale=None, shift=None, act=True):
-    """The same by the kernels in norm_modulate.cuh. Maps are read as numbers of x's type, weights and rows as float32."""
-    settings = {"maps": int(len(gamma.shape) == 4), "act": int(act), "groups": groups, "eps": eps}
+def norm_modulate_kernel(x, modulation, groups, eps, timestep=None, act=True):
+    """By the kernels in norm_modulate.cuh. Maps are read as numbers of x's type, weights and the timestep as float32."""
+    maps = len(modulation) == 1
     kind = inference_dtype(x) if jt.flags.no_grad else kernel_dtype(x)  # on a CPU the gradient's kernel is float32's
-    modulation = kind if settings["maps"] else "float32"
-    rows = [to_float32(row) for row in (scale, shift) if row is not None]
-    arrays = [to(x, kind), to(gamma, modulation), to(beta, modulation), *rows]
+    arrays = [to(x, kind), *(to(array, kind if maps else "float32") for array in modulation)]
+    arrays += [] if timestep is None else [to_float32(timestep)]
+    settings = {"maps": int(maps), "act": int(act), "groups": groups, "eps": eps}
     return to(NormModulate(settings)(*arrays), x.dtype)
 
 
-def norm_modulate_reference(x, gamma, beta, groups, eps, scale=None, shift=None, act=True):
+def norm_modulate_reference(x, modulation, groups, eps, timestep=None, act=True):
     """The right answer in plain Jittor; statistics in two passes, sums of row sums."""
-    dtype, (x, gamma, beta) = x.dtype, (to_float32(array) for array in (x, gamma, beta))
+    dtype, x, modulation = x.dtype, to_float32(x), [to_float32(array) for array in modulation]
     batch, channels, height, width = x.shape
     h = x.reshape(batch, groups, channels // groups, height * width)
     h = h - mean(h)
     h = (h / jt.sqrt(mean(h * h) + eps)).reshape(x.shape)
-    if len(gamma.shape) == 4:
-        h = h * (1 + gamma) + beta
+    if len(modulation) == 1:
+        h = h * (1 + modulation[0][:, :channels]) + modulation[0][:, channels:]
     else:
-        h = h * gamma.reshape(1, channels, 1, 1) + beta.reshape(1, channels, 1, 1)
-    if scale is not None:
-        scale, shift = (to_float32(row).reshape(batch, channels, 1, 1) for row in (scale, shift))
-        h = h * (1 + scale) + shift
+        gamma, beta = (array.reshape(1, channels, 1, 1) for array in modulation)
+        h = h * gamma + beta
+    if timestep is not None:
+        rows = to_float32(timestep).reshape(-1, 2 * channels, 1, 1)
+        h = h * (1 + rows[:, :channels]) + rows[:, channels:]
     return to(h * jt.sigmoid(h) if act else h, dtype)
 
 
@@ -76,15 +92,16 @@ class NormModulate(jt.Function):
         self.settings = settings
 
     def execute(self, *arrays):
-        """arrays: x, gamma, beta and, where there is a timestep, scale, shift."""
-        x, groups = arrays[0], self.settings["groups"]
+        """arrays: x, then maps, or gamma and beta, and, where there is one, the timestep."""
+        x, groups, end = arrays[0], self.settings["groups"], 2 if self.settings["maps"] else 3
+        self.time = timestep_of(f"in{end}") if len(arrays) > end else NO_TIMESTEP
+        self.gamma, self.beta = ("in1_p", f"in1_p + {HALF}") if self.settings["maps"] else ("in1_p", "in2_p")
         y, stats, _ = code(
             [x.shape, [x.shape[0], groups, 2], [x.shape[0] * groups, chunks(x, groups), 2]],
             [x.dtype, "float32", "float32"], list(arrays), HEADER,
-            cpu=f"iidm::norm_modulate_cpu({SETTINGS}, iidm::numbers(in0_p), iidm::numbers(in1_p), iidm::numbers(in2_p), "
-                f"{timestep(arrays)}, iidm::numbers(out0_p), out1_p);",
-            cuda=f"iidm::norm_modulate_cuda({SETTINGS}, {self.modulation()}, in0_p, {timestep(arrays)}, out2_p, out0_p, "
-                 "out1_p);",
+            cpu=f"iidm::norm_modulate_cpu({SETTINGS}, iidm::numbers(in0_p), iidm::numbers({self.gamma}), "
+                f"iidm::numbers({self.beta}), {self.time}, iidm::numbers(out0_p), out1_p);",
+            cuda=f"iidm::norm_modulate_cuda({SETTINGS}, {self.modulation()}, in0_p, {self.time}, out2_p, out0_p, out1_p);",
             data=self.settings)
         self.saved = arrays, stats
         return y
@@ -92,30 +109,31 @@ class NormModulate(jt.Function):
     def grad(self, dy):
         """dL/dy (B, C, H, W) -> the gradients of execute's arrays."""
         (arrays, stats), self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
-        x, gamma, maps, n = arrays[0], arrays[1], self.settings["maps"], len(arrays)
-        rows = [x.shape[0], x.shape[1]]
-        modulation = x.shape if maps else rows
-        sums = [rows[0] * rows[1], chunks(x, x.shape[1]), 5]
-        # As maps, or as sums of a sample.
-        none = ["(in0_type*)nullptr"] * 2, ["(float*)nullptr"] * 2
-        modulated = ", ".join(["out1_p", "out2_p", *none[1]] if maps else [*none[0], "out1_p", "out2_p"])
-        dx, dgamma, dbeta, dscale, dshift, _ = code(
-            [x.shape, modulation, modulation, rows, rows, sums],
-            [x.dtype, gamma.dtype, gamma.dtype, "float32", "float32", "float32"],
+        x, maps, n = arrays[0], self.settings["maps"], len(arrays)
+        batch, channels = x.shape[:2]
+        modulation = [arrays[1].shape] if maps else [[batch, channels]] * 2         # weights: sums of a sample
+        last = len(modulation) + 1                                                  # the output of the timestep
+        slopes = ["out1_p", f"out1_p + {HALF}"] if maps else ["out1_p", "out2_p"]
+        on_gpu = "out1_p, (float*)nullptr, (float*)nullptr" if maps else "(in0_type*)nullptr, out1_p, out2_p"
+        dx, *rest, d_timestep, _ = code(
+            [x.shape, *modulation, [batch, 2 * channels], [batch * channels, chunks(x, channels), 5]],
+            [x.dtype, *(array.dtype for array in arrays[1:last]), "float32", "float32"],
             [*arrays, to(dy, x.dtype), stats], HEADER,
-            cpu=f"iidm::norm_modulate_grad_cpu({SETTINGS}, in{n}_p, in0_p, in1_p, in2_p, {timestep(arrays)}, in{n + 1}_p, "
-                "out0_p, out1_p, out2_p, out3_p, out4_p);",
-            cuda=f"iidm::norm_modulate_grad_cuda({SETTINGS}, {self.modulation()}, in0_p, {timestep(arrays)}, in{n + 1}_p, "
-                 f"in{n}_p, out5_p, out0_p, {modulated}, out3_p, out4_p);",
+            cpu=f"iidm::norm_modulate_grad_cpu({SETTINGS}, in{n}_p, in0_p, {self.gamma}, {self.beta}, {self.time}, "
+                f"in{n + 1}_p, out0_p, {', '.join(slopes)}, out{last}_p);",
+            cuda=f"iidm::norm_modulate_grad_cuda({SETTINGS}, {self.modulation()}, in0_p, {self.time}, in{n + 1}_p, in{n}_p, "
+                 f"out{last + 1}_p, out0_p, {on_gpu}, out{last}_p);",
             data=self.settings)
         if not maps:
-            dgamma, dbeta = dgamma.sum(0), dbeta.sum(0)
-        return (dx, dgamma, dbeta, dscale, dshift)[:n]
+            rest = [slope.sum(0) for slope in rest]
+        if n > last and arrays[last].shape[0] != batch:
+            d_timestep = d_timestep.sum(0, keepdims=True)
+        return (dx, *rest, d_timestep)[:n]
 
     def modulation(self):
         """Where the kernel finds gamma and beta, as C++ text."""
-        shape = "int(in0_shape1), int(in0_shape2 * in0_shape3)"
-        return f"iidm::Maps<in0_type>{{in1_p, in2_p, {shape}}}" if self.settings["maps"] else "iidm::Affine{in1_p, in2_p}"
+        maps = "iidm::Maps<in0_type>{in1_p, int(in0_shape1), int(in0_shape2 * in0_shape3)}"
+        return maps if self.settings["maps"] else "iidm::Affine{in1_p, in2_p}"
 
 
 def chunks(x, groups):
@@ -123,13 +141,16 @@ def chunks(x, groups):
     return -(-(x.shape[1] // groups * x.shape[2] * x.shape[3]) // CHUNK)
 
 
-def timestep(arrays):
-    """C++ arguments scale, shift of a code operator whose first inputs are the arrays."""
-    return ", ".join(or_null(len(arrays) > 3, f"in{i}_p") for i in (3, 4))
+def timestep_of(name):
+    """The C++ argument for a timestep's rows (1 or B, 2C), the input of this name."""
+    return f"iidm_timestep({name}, {name}_p)"
 
 
+NO_TIMESTEP = "iidm::Timestep{nullptr, 0, 0}"
+HALF = "in0_shape1 * in0_shape2 * in0_shape3"                                       # from gamma to beta in maps
 HEADER = include("include/device", "include/moments", "norm_modulate") + """
 #define iidm_settings(x, data) iidm::NormModulate{x->shape[0], x->shape[1], x->shape[2] * x->shape[3], \\
     int64_t(data["groups"]), data["maps"] > 0, data["act"] > 0, float(data["eps"])}
+#define iidm_timestep(rows, at) iidm::Timestep{at, rows->shape[0] > 1 ? rows->shape[1] : 0, rows->shape[1] / 2}
 """
 SETTINGS = "iidm_settings(in0, data)"

@@ -4,7 +4,7 @@ import numpy as np
 from models.weights.checkpoint import Header, LazyTensor, write_checkpoint
 from models.weights.foreign import check_whole
 from models.weights.loading import is_ours, open_weights
-from runtime.errors import UserError
+from runtime.errors import RunError, UserError
 from runtime.files import sha256
 
 
@@ -37,11 +37,26 @@ def average(paths, ratios, output, weights="ema"):
                     weights=weights, parents=parents, extra=next((header.extra for header in headers if header.extra), {}))
 
     def mean(name):
-        return sum(ratio * file.tensors[name].numpy().astype(np.float64)
-                   for file, ratio in zip(files, ratios)).astype(np.float32)
+        total = 0
+        for path, file, ratio in zip(paths, files, ratios):
+            array = file.tensors[name].numpy().astype(np.float64)
+            if not np.isfinite(array).all():
+                raise UserError(f"{path}: {name} has values that are not finite")
+            total = total + ratio * array
+        with np.errstate(over="ignore"):
+            found = total.astype(np.float32)
+        if not np.isfinite(found).all():
+            raise RunError(f"{output}: the average of {name} does not fit float32")
+        return found
 
     tensors = {name: LazyTensor(shape, lambda name=name: mean(name)) for name, shape in shapes[0].items()}
     write_checkpoint(output, tensors, result)
+
+
+def options(header, section):
+    """The options of a section that a Header's config has; {} where it has none."""
+    found = header.config.get(section)
+    return found if isinstance(found, dict) else {}
 
 
 def differences(header, other):
@@ -49,8 +64,8 @@ def differences(header, other):
     found = [("kind", header.kind, other.kind)]
     if header.extra and other.extra:                 # a foreign file does not say which latents it was trained on
         found.append(("extra", header.extra, other.extra))
-    sections = ("unet", "diffusion") if header.kind == "unet" else ("autoencoder",)
-    found += [(f"{section}.{name}", value, other.config[section][name])
-              for section in sections for name, value in header.config[section].items()
-              if name != "path" and name in other.config[section]]
+    sections = {"unet": ("unet", "diffusion"), "gan": ("gan",)}.get(header.kind, ("autoencoder",))
+    found += [(f"{section}.{name}", value, options(other, section)[name])
+              for section in sections for name, value in options(header, section).items()
+              if name != "path" and name in options(other, section)]
     return [item for item in found if item[1] != item[2]]

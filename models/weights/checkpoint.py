@@ -16,11 +16,14 @@ from safetensors import SafetensorError, safe_open
 from configs.legacy import translate
 from models.layers import parameters_of
 from runtime.backend import jt
+from runtime.documents import parse_json
 from runtime.errors import RunError, UserError
-from runtime.files import replacing
+from runtime.files import replacing, room_for
 
+KINDS = ("unet", "autoencoder", "segmenter")
 RAW = "raw."
 FORMAT = "iidm-1"
+UNKNOWN = "0" * 64                                   # in a checksum's place until it is known
 DTYPES = {"float32": "F32", "float16": "F16", "float64": "F64"}
 
 
@@ -48,23 +51,49 @@ class LazyTensor:
 
 
 def write_checkpoint(path, tensors, header, dtype="float32"):
-    """Writes {name: array or Var} tensor by tensor, so that 8 GB of weights need no second 8 GB of memory."""
+    """Writes {name: array or Var} tensor by tensor, so that 8 GB of weights need no second 8 GB of memory. RunError where the
+    disk has not got the room; a file that was there before stays as it was."""
     code, offset, table = DTYPES[dtype], 0, {}
     for name, tensor in tensors.items():
         size = int(np.prod(tensor.shape)) * np.dtype(dtype).itemsize
         table[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [offset, offset + size]}
         offset += size
-    values = {"format": FORMAT, **header.__dict__}
+    values = {"format": FORMAT, **header.__dict__, "checksum": UNKNOWN}
     table["__metadata__"] = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     text = json.dumps(table).encode()
     text += b" " * (-len(text) % 8)                  # the data starts at a multiple of 8 bytes
-    with replacing(path) as temporary, open(temporary, "wb") as stream:
-        stream.write(struct.pack("<Q", len(text)) + text)
+    head, digest = struct.pack("<Q", len(text)) + text, hashlib.sha256()
+    digest.update(head)
+    with room_for(path, len(head) + offset), replacing(path) as temporary, open(temporary, "wb") as stream:
+        stream.write(head)
         for tensor in tensors.values():
             array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
             if dtype == "float16" and np.isfinite(array).all() and abs(array).max(initial=0) > np.finfo(dtype).max:
                 raise RunError(f"{path}: a weight of {abs(array).max():.3g} does not fit {dtype}")
-            stream.write(np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).data)
+            data = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).data
+            digest.update(data)
+            stream.write(data)
+        stream.seek(head.index(UNKNOWN.encode()))
+        stream.write(digest.hexdigest().encode())
+
+
+def is_whole(path):
+    """Whether a file's bytes are those that were written, by the checksum in its metadata: the SHA-256 of the file with zeros
+    in the checksum's place. Files from before there was one count as whole when they can be read."""
+    try:
+        written = (open_checkpoint(path).metadata() or {}).get("checksum")
+    except UserError:
+        return False
+    if written is None:
+        return True
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        size = struct.unpack("<Q", stream.read(8))[0]
+        stream.seek(0)
+        digest.update(stream.read(8 + size).replace(written.encode(), UNKNOWN.encode(), 1))
+        while block := stream.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest() == written
 
 
 def open_checkpoint(path):
@@ -84,15 +113,35 @@ def read_header(path, kind=None):
         raise UserError(f"{path}: its metadata has format {values.get('format')!r}, expected {FORMAT!r}")
     plain = {"kind", "weights"}
     try:
-        header = Header(**{key: values[key] if key in plain else json.loads(values[key])
+        header = Header(**{key: values[key] if key in plain else parse_json(values[key])
                            for key in Header.__dataclass_fields__})
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its metadata is not whole ({error!r})") from None
-    if isinstance(header.config, dict):
-        header.config = translate(header.config)     # what an earlier version wrote
+    problems = [f"{path}: its metadata has {line}" for line in untrue(header)]
+    if problems:
+        raise UserError(problems)
+    header.config = translate(header.config)         # what an earlier version wrote
     if kind and header.kind != kind:
         raise UserError(f"{path}: holds the weights of {header.kind}, expected {kind}")
     return header
+
+
+def untrue(header):
+    """A line for each part of a Header that is of another type than this project writes; the config is checked when it is
+    used (configs/schema.py)."""
+    number = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
+    rules = {"kind": (header.kind in KINDS, " or ".join(KINDS)),
+             "config": (isinstance(header.config, dict), "an object"),
+             "step": (isinstance(header.step, int) and not isinstance(header.step, bool) and 0 <= header.step < 1 << 53,
+                      "a whole number from 0 on"),
+             "weights": (header.weights in ("ema", "raw"), "ema or raw"),
+             "metrics": (isinstance(header.metrics, dict) and all(map(number, header.metrics.values())),
+                         "an object of numbers"),
+             "parents": (isinstance(header.parents, list) and all(isinstance(parent, dict) for parent in header.parents),
+                         "a list of objects"),
+             "extra": (isinstance(header.extra, dict), "an object")}
+    return [f"{name} {str(getattr(header, name))[:60]!r}, expected {expected}" for name, (fine, expected) in rules.items()
+            if not fine]
 
 
 def read_tensors(path, prefix=""):
@@ -150,5 +199,10 @@ def weights_hash(model):
 def tensor_shapes(path, prefix=""):
     """{name: shape} of the tensors under a prefix, without reading them."""
     with open_checkpoint(path) as file:
-        return {name[len(prefix):]: tuple(file.get_slice(name).get_shape()) for name in file.keys()
-                if name.startswith(prefix) and (prefix or not name.startswith(RAW))}
+        found = {name: file.get_slice(name) for name in file.keys()
+                 if name.startswith(prefix) and (prefix or not name.startswith(RAW))}
+        problems = [f"{path}: {name} is of the type {part.get_dtype()}, expected {' or '.join(DTYPES.values())}"
+                    for name, part in found.items() if part.get_dtype() not in DTYPES.values()]
+        if problems:
+            raise UserError(problems)
+        return {name[len(prefix):]: tuple(part.get_shape()) for name, part in found.items()}

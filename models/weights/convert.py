@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError, run_script
+from runtime.files import check_writable, not_an_input
 from runtime.memory import peak_memory
 
 EXAMPLES = """examples:
@@ -49,26 +50,51 @@ def scaled(weights, latent_scale):
     return replace(weights, tensors=parameters_of(model))
 
 
+def check_kind(args, header):
+    """UserError where a checkpoint of ours is not what --kind expects."""
+    section = header.config.get(header.kind)
+    kinds = (header.kind, section.get("kind") if isinstance(section, dict) else None)
+    if args.kind not in (None, *kinds):
+        raise UserError(f"{args.input}: holds the weights of {header.kind}, expected {args.kind}")
+
+
 def main(argv):
     args = parse(argv)
     if Path(args.output).suffix != ".safetensors":
         raise UserError(f"{args.output}: expected a name that ends in .safetensors")
-    if args.head_channels < 1:
-        raise UserError(f"--head_channels is {args.head_channels}, expected at least 1")
+    if not 1 <= args.head_channels <= 8192:
+        raise UserError(f"--head_channels is {args.head_channels}, expected 1 to 8192")
+    if not 1e-6 <= args.latent_scale <= 1e6:
+        raise UserError(f"--latent_scale is {args.latent_scale}, expected 1e-06 to 1e+06")
+    not_an_input(args.output, [args.input])
+    check_writable(Path(args.output).parent)
+    from configs.schema import section_from
     from models.weights.checkpoint import LazyTensor, write_checkpoint
     from models.weights.foreign import check_whole, convert
+    from models.weights.loading import is_ours, open_weights
     from runtime.log import progress_bar
     start = time.monotonic()
-    weights = convert(args.input, args.kind, not args.raw, args.head_channels)
+    if Path(args.input).is_file() and is_ours(args.input):
+        # Its header knows what no shape tells: attention heads, groups, the image size, step and parents.
+        weights = open_weights(args.input, weights="raw" if args.raw else "ema")
+        check_kind(args, weights.header)
+        if not weights.tensors:
+            raise UserError(f"{args.input}: holds no {'raw' if args.raw else 'ema'} weights")
+        weights.header.weights = "raw" if args.raw else "ema"
+        if args.latent_scale != 1:
+            raise UserError("--latent_scale with a checkpoint of ours, expected a foreign autoencoder; "
+                            "autoencoder.latent_scale in a config does it")
+    else:
+        weights = convert(args.input, args.kind, not args.raw, args.head_channels)
+        check_whole(weights, args.input)
     kind = weights.header.kind
-    check_whole(weights, args.input)
     if args.latent_scale != 1:
         if kind != "autoencoder":
             raise UserError(f"--latent_scale is {args.latent_scale}, expected it with an autoencoder only; this is a {kind}")
         weights = scaled(weights, args.latent_scale)
     for note in weights.notes:
         print(f"{args.input}: {note}")
-    section = weights.header.config[kind]
+    section = section_from(kind, weights.header.config.get(kind), args.input).__dict__
     print(f"{kind}: " + ", ".join(f"{name} {value}" for name, value in section.items() if name not in ("path", "latent_scale")))
     parameters = sum(int(np.prod(tensor.shape)) for tensor in weights.tensors.values())
     with progress_bar(total=len(weights.tensors), label="writing", unit="tensor") as progress:

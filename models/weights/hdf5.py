@@ -9,6 +9,9 @@ CONVERT = ("where h5py is: python -c \"from models.weights.hdf5 import save_npz;
            "and give the npz")
 
 
+LARGEST = 2 << 30                 # bytes of all weights; NIMA's MobileNet has 13 million
+
+
 def read_hdf5(path):
     """{path in the file: float32 array} of the weights; those of an optimizer are left out.
 
@@ -21,16 +24,27 @@ def read_hdf5(path):
                         ) from None
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file, expected Keras weights")
-    arrays = {}
+    arrays, taken = {}, 0
 
     def keep(name, item):
-        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and not name.startswith("optimizer_weights"):
-            arrays[name] = item[()].astype(np.float32)
+        nonlocal taken
+        if not isinstance(item, h5py.Dataset) or item.dtype.kind != "f" or name.startswith("optimizer_weights"):
+            return
+        if item.external or item.is_virtual:
+            raise UserError(f"{path}: {name} lies in other files, expected the weights in this one")
+        if item.shape is None:
+            raise UserError(f"{path}: {name} is empty, expected weights")
+        taken += item.size * 4
+        if taken > LARGEST:                              # a few bytes may claim any size: what is not stored reads as 0
+            raise UserError(f"{path}: its weights take more than {LARGEST:,} bytes, expected fewer")
+        arrays[name] = item[()].astype(np.float32)
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(keep)
-    except (OSError, RuntimeError, KeyError) as error:
+    except UserError:
+        raise
+    except Exception as error:                           # the library raises anything on broken bytes
         raise UserError(f"{path}: not a whole HDF5 file ({error})") from None
     return arrays
 

@@ -2,12 +2,17 @@
 import struct
 from pathlib import Path
 
-from configs.schema import section_from
+from configs.schema import UNetConfig, section_from
 from models.autoencoder import build_autoencoder, scale_latents
+from models.weights.architecture import infer_autoencoder, infer_unet
 from models.weights.checkpoint import FORMAT, RAW, fill, open_checkpoint, read_header, stored_tensors
 from models.weights.files import find_autoencoder
 from models.weights.foreign import Weights, convert
 from runtime.errors import UserError
+
+# What shapes tell of a network's size.
+UNET = ("channels", "channel_mult", "res_blocks", "classes", "spade_channels", "latent_channels", "learn_sigma")
+AUTOENCODER = ("channels", "channel_mult", "res_blocks", "z_channels", "embed_dim", "global_path")
 
 
 def open_weights(path, kind=None, weights="ema"):
@@ -29,9 +34,24 @@ def is_ours(path):
     """Whether a file is a checkpoint that this project wrote."""
     with open(path, "rb") as stream:
         start = stream.read(9)
-        if len(start) < 9 or start[8:] != b"{" or not 2 <= struct.unpack("<Q", start[:8])[0] <= path.stat().st_size - 8:
+        size = Path(path).stat().st_size
+        if len(start) < 9 or start[8:] != b"{" or not 2 <= struct.unpack("<Q", start[:8])[0] <= size - 8:
             return False
     return (open_checkpoint(path).metadata() or {}).get("format") == FORMAT
+
+
+def check_architecture(path, weights, section):
+    """UserError where the tensors of Weights show another network than a section of the config (a UNetConfig or an
+    AutoencoderConfig) describes: before memory is taken for one that a few bytes of metadata claim."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+    if isinstance(section, UNetConfig):
+        shown, names = infer_unet(shapes, path, section.head_channels), UNET
+    else:
+        shown, names = infer_autoencoder(section.kind, shapes, path), AUTOENCODER
+    problems = [f"{path}: its metadata has {name} {getattr(section, name)}, its tensors show {getattr(shown, name)}"
+                for name in names if getattr(section, name) != getattr(shown, name)]
+    if problems:
+        raise UserError(problems)
 
 
 def load_weights(model, path, kind, weights="ema"):
@@ -43,7 +63,10 @@ def load_weights(model, path, kind, weights="ema"):
 
 def autoencoder_config(given, weights):
     """The AutoencoderConfig of an autoencoder's Weights; path and latent_scale are those of `given`."""
-    tree = {**weights.header.config["autoencoder"], "path": given.path, "latent_scale": given.latent_scale}
+    found = weights.header.config.get("autoencoder")
+    if not isinstance(found, dict):
+        raise UserError(f"{given.path}: its metadata has no config of an autoencoder")
+    tree = {**found, "path": given.path, "latent_scale": given.latent_scale}
     return section_from("autoencoder", tree, str(given.path))
 
 
@@ -54,6 +77,7 @@ def load_autoencoder(given):
         raise UserError(f"{given.path}: no such file, expected the autoencoder's weights")
     weights = open_weights(path, "autoencoder")
     config = autoencoder_config(given, weights)
+    check_architecture(path, weights, config)
     model = build_autoencoder(config)
     fill(model, weights.tensors, str(path))
     if config.latent_scale != 1:

@@ -94,14 +94,32 @@ def wheel_folders(environ):
     """The folders that nvidia-* wheels filled (nvidia/cu13, nvidia/cudnn ...), those of this Python first.
 
     IIDM_CUDA_WHEELS names site-packages folders to look in before; the last ones belong to the Python that a virtual
-    environment was made from, because machines with a GPU often carry the wheels there.
+    environment was made from and to every `python3` on PATH, because machines with a GPU often carry the wheels there:
+    the `python3` that holds PyTorch may itself be a virtual environment, of which this one's base tells nothing.
     """
     places = [place for place in environ.get("IIDM_CUDA_WHEELS", "").split(os.pathsep) if place] + sys.path
     python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     places += [f"{base}/lib/{folder}" for base in (sys.base_prefix, "/usr/local", "/usr")
                for folder in (f"{python}/site-packages", f"{python}/dist-packages", "python3/dist-packages")]
+    places += [place for other in pythons(environ) for place in module_folders(other)]
     found = [Path(path) for place in places for path in sorted(glob.glob(os.path.join(glob.escape(place), "nvidia", "*")))]
     return list(dict.fromkeys(path for path in found if (path / "include").is_dir() or (path / "lib").is_dir()))
+
+
+def pythons(environ):
+    """Every `python3` on PATH that is not this one, in PATH's order."""
+    paths = [os.path.join(folder, "python3") for folder in environ.get("PATH", "").split(os.pathsep) if folder]
+    return [path for path in dict.fromkeys(paths) if os.access(path, os.X_OK) and path != sys.executable]
+
+
+def module_folders(python):
+    """Where another Python looks for modules, as it says itself; [] when it does not run."""
+    try:
+        text = subprocess.run([python, "-c", "import sys; print(*sys.path, sep='\\n')"], capture_output=True, text=True,
+                              timeout=30, cwd=os.sep).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [place for place in text.splitlines() if os.path.isabs(place)]
 
 
 def completed(kit, environ):

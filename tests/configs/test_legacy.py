@@ -19,7 +19,7 @@ OLD = {"sampler": "ddim", "steps": 500, "start": 300, "spacing": "published", "l
         {}, {"start": 320, "guidance": 3.7}, {"steps": 50, "start": 20, "guidance": 3.7})]),
     ("iidm_paper", [{"sampler": "ddpm", "steps": 1000, "start": 320, "guidance": 1.0}] * 3),
     ("dm", [{"start": 500, "from_noise": True}]),
-    ("demo", [{"steps": 50, "start": 32, "guidance": 2.0}] * 2 + [{"steps": 50, "start": 20, "guidance": 2.0}]),
+    ("mini", [{"steps": 50, "start": 32, "guidance": 2.0}] * 2 + [{"steps": 50, "start": 20, "guidance": 2.0}]),
     ("photos", [{"steps": 25, "start": 16, "guidance": 2.0}, {"steps": 25, "start": 8, "guidance": 1.0}])])
 def test_the_rounds_of_the_configs_before_are_those_of_now(config, before):
     tree = translate({"sampling": {"rounds": [{**OLD, **round_} for round_ in before]}})

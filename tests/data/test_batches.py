@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from data.batches import background_calls, batch_rows, prefetch, train_val_split
+from data.batches import background_calls, batch_rows, order_of_pass, prefetch, train_val_split
 
 
 @pytest.mark.parametrize("batch_size, rows", [(3, 7), (7, 7), (1, 5), (10, 4), (4, 1)])
@@ -95,3 +95,10 @@ def test_an_error_behind_is_raised_before_the_block_ends(calls):
     with pytest.raises(OSError, match="disk"), background_calls(fails, workers=2) as later:
         for i in range(calls):
             later(i)
+
+
+def test_an_order_is_drawn_once_a_pass_not_once_a_batch():
+    order_of_pass.cache_clear()
+    for step in range(40):
+        batch_rows(8, step, 5, 100)                               # two passes
+    assert order_of_pass.cache_info().misses == 2

@@ -1,11 +1,14 @@
 """The challenge's folders: what is accepted, and one line for everything that is not."""
 import json
+import os
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs.schema import DataConfig
+from data.images import image_problem, mask_problem
 from data.landscape import CLASSES, check_test, check_train, find_test, find_train, read_image, read_labels
 from runtime.errors import UserError
 
@@ -300,3 +303,73 @@ def test_a_full_size_mask_at_latent_size_is_the_pixel_4i_plus_2_4j_plus_2(tmp_pa
 @pytest.mark.parametrize("read", [read_image, read_labels])
 def test_a_missing_file_is_a_users_error(tmp_path, read):
     assert "no such file" in problems(read, tmp_path / "x.png", 6, 10)[0]
+
+
+@pytest.mark.parametrize("name, words", [
+    (b"a\xff.png", "not UTF-8, .*\\\\xff"), (b"a\nb.png", "control characters, a\\\\nb.png"), (b"\x1b[2Ja.png", "\\\\x1b"),
+    (b"a\\b.png", "a backslash"), (b"a" * 230 + b".png", "a name of 234 bytes"), ("é".encode() * 110 + b".png", "224 bytes")])
+def test_names_that_cannot_go_on_are_refused_at_the_door_on_one_line(name, words, tmp_path):
+    folder = os.fsencode(tmp_path / "labels")
+    os.mkdir(folder)
+    Image.new("L", (16, 12)).save(tmp_path / "labels/fine.png")
+    os.rename(tmp_path / "labels/fine.png", os.path.join(folder, name))
+    (tmp_path / "label_to_img.json").write_text("{}")
+    with pytest.raises(UserError, match=words) as caught:
+        find_test(tmp_path)
+    assert len(caught.value.report()) == 1 and caught.value.report()[0].isprintable()
+
+
+@pytest.mark.parametrize("table", [
+    {"a.png": "b\0.jpg"}, {"a\0.png": "b.jpg"}, {"a" * 5000 + ".png": "b.jpg"}, {"a.png": [[[["b.jpg"]]]]},
+    {"a.png": "../b.jpg"}, {"/a.png": "b.jpg"}, {"a.png": ""}, {"a.png": None}, [], "a", None])
+def test_a_table_of_anything_but_names_is_refused_in_short_lines(table, tmp_path):
+    (tmp_path / "labels").mkdir()
+    Image.new("L", (16, 12)).save(tmp_path / "labels/a.png")
+    (tmp_path / "label_to_img.json").write_text(json.dumps(table))
+    with pytest.raises(UserError) as caught:
+        find_test(tmp_path)
+    assert len(caught.value.report()) == 1 and len(caught.value.report()[0]) < 1100
+
+
+def test_labels_of_one_stem_are_two_masks(tmp_path):
+    for name in ("imgs/a.jpg", "labels/a.png", "labels/a.PNG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (16, 12)).save(tmp_path / name, format="PNG")
+    with pytest.raises(UserError, match=r"a.png: found a second mask of this stem \(a.PNG\), expected one"):
+        find_train(tmp_path)
+
+
+def postscript(path):
+    """An EPS that would leave a file behind if anything ran it."""
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 12\n%%EndComments\n"
+                    f"({path}.ran) (w) file closefile\nshowpage\n")
+
+
+def text_bomb(path):
+    """A PNG with more text than anybody writes into one."""
+    from PIL.PngImagePlugin import PngInfo
+    text = PngInfo()
+    text.add_text("a", "x" * (100 << 20), zip=True)
+    Image.new("L", (16, 12)).save(path, format="PNG", pnginfo=text)
+
+
+@pytest.mark.parametrize("make, words", [
+    (postscript, "cannot be read"), (text_bomb, "cannot be read"), (os.mkfifo, "no ordinary file"),
+    (os.mkdir, "no ordinary file"),
+    (lambda path: Image.new("1", (20000, 20000)).save(path, format="PNG"), "."),
+    (lambda path: Image.new("1", (12000, 12000)).save(path, format="PNG"), "12000x12000 pixels, expected at most 120,000,000"),
+    (lambda path: path.write_bytes(b""), "cannot be read"), (lambda path: path.symlink_to("nowhere"), "no such file"),
+    (lambda path: path.symlink_to(path), "cannot be read")])
+@pytest.mark.parametrize("problem", [image_problem, lambda path: mask_problem(path, 12, 16)])
+def test_a_hostile_picture_is_a_line_and_nothing_runs(make, words, problem, tmp_path):
+    path = tmp_path / "a.jpg"
+    make(path)
+    line = problem(path)
+    assert line and re.search(words, line) and "\n" not in line and not (tmp_path / "a.jpg.ran").exists()
+
+
+@pytest.mark.parametrize("size, fine", [((1, 1), False), ((2, 1), False), ((4, 3), False), ((512, 384), True),
+                                        ((1024, 768), True), ((128, 96), True), ((52, 39), True), ((39, 52), False)])
+def test_a_mask_of_a_few_pixels_has_no_shape(size, fine, tmp_path):
+    Image.new("L", size).save(tmp_path / "a.png")
+    assert (mask_problem(tmp_path / "a.png", 384, 512) is None) == fine

@@ -187,3 +187,15 @@ def test_between_rounds_images_may_pass_through_two_jpeg_files_as_published():
     recoloured = np.stack([transfer("cielab8", x_g, x_r) for x_g, x_r in zip(through_jpeg(before, 75), references)])
     np.testing.assert_array_equal(filed[1], from_uint8(through_jpeg(recoloured, 75)).numpy())
     assert np.abs(plain[1] - filed[1]).max() > 0.02
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_latents_that_are_not_finite_fail_with_the_masks_name(value):
+    """A decoder with a codebook makes a brown field of them, which no later check would see."""
+    from ldm.algorithm2 import check_finite
+    from runtime.errors import RunError
+    z = np.random.default_rng(0).standard_normal((3, 3, 8, 12), dtype=np.float32)
+    check_finite(jt.array(z), ["a", "b", "c"], 0)
+    z[1, 2, 3, 4] = value
+    with pytest.raises(RunError, match=r"^b: the latents of round 2 are not finite \(1 of 3 images"):
+        check_finite(jt.array(z), ["a", "b", "c"], 1)

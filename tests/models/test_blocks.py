@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from models.blocks import AttentionBlock, ResBlock, SDMResBlock, scale_and_shift
-from models.layers import Linear, down, parameters_of, same, up
+from models.blocks import AttentionBlock, ResBlock, SDMResBlock
+from models.layers import down, parameters_of, same, up
 from models.spade import SegmentationMaps, one_hot
 from runtime.backend import jt
 from tests.helpers import on_cpu, with_drawn_weights
@@ -30,16 +30,6 @@ def zero(layer):
     """Makes a layer's weights and bias zero."""
     for var in parameters_of(layer).values():
         var.update(jt.zeros(var.shape))
-
-
-@on_cpu
-def test_the_first_half_of_the_timesteps_layer_scales_and_one_row_serves_the_batch(rng):
-    layer = with_drawn_weights(Linear(EMB, 2 * 32))
-    emb = jt.array(rng.standard_normal((1, EMB), dtype=np.float32))
-    both = layer(emb)
-    scale, shift = scale_and_shift(both, 3)
-    np.testing.assert_array_equal(scale.numpy(), both.numpy()[:, :32].repeat(3, 0))
-    np.testing.assert_array_equal(shift.numpy(), both.numpy()[:, 32:].repeat(3, 0))
 
 
 @pytest.mark.parametrize("resample, size", [(same, (8, 12)), (down, (4, 6)), (up, (16, 24))])

@@ -3,7 +3,7 @@ import pytest
 
 from ldm.guidance import guided
 from models.cached_unet import CachedUNet, spade_layers
-from models.layers import parameters_of
+from models.layers import Linear, parameters_of
 from models.spade import SPADE
 from runtime.backend import jt
 from tests.helpers import latents_and_labels, on_cpu, tiny_unet
@@ -78,6 +78,24 @@ def test_masks_are_convolved_once_and_the_encoder_runs_once_a_step(inputs, monke
     other = jt.array(labels.numpy())
     guided(prepared, 2.0)(z, 20, other).sync()
     assert len(made) == 3 * layers                           # other masks: theirs once, those of no mask never again
+
+
+@on_cpu
+def test_what_every_block_makes_of_the_timestep_is_one_product(inputs, monkeypatch):
+    z, labels = inputs
+    model, called = tiny_unet(), []
+    with jt.no_grad():
+        emb = model.embed(640)
+        prepared = CachedUNet(model)
+        every = prepared.projections(emb)
+        layers = [module.emb_layers[1] for module in model.modules() if hasattr(module, "emb_layers")]
+        assert len(layers) == len(prepared.projections.slices) > 3
+        for layer in layers:
+            np.testing.assert_allclose(prepared.projections.slices[id(layer)](every).numpy(), layer(emb).numpy(), atol=1e-6)
+        linear = Linear.execute
+        monkeypatch.setattr(Linear, "execute", lambda self, x: called.append(self) or linear(self, x))
+        guided(prepared, 2.0)(z, 640, labels).sync()
+    assert len(called) == 2                                  # the embedding's own
 
 
 @on_cpu

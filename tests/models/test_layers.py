@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.kernels.casting import to, to_float32
-from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, add, down, initialise, parameters_of, relu, up
+from models.layers import GROUPS, Conv, GroupNorm, Linear, NumberedModules, down, initialise, parameters_of, relu, up
 from runtime.backend import jt, nn
 from tests.helpers import convolve, normalise, on_cpu, silu, with_drawn_weights
 
@@ -20,6 +20,18 @@ def test_a_convolution_follows_its_definition(rng, kernel, stride, padding):
     x = rng.standard_normal((2, 5, 7, 11), dtype=np.float32)
     expected = convolve(x, weight, bias, stride, kernel // 2 if padding is None else padding)
     np.testing.assert_allclose(conv(jt.array(x)).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@on_cpu
+def test_a_residual_is_added_to_the_convolution(rng, dtype):
+    conv, _, _ = drawn_layer(Conv(5, 4))
+    conv.compute_dtype = conv.output_dtype = dtype
+    x, residual = (to(jt.array(rng.standard_normal((2, n, 7, 11), dtype=np.float32)), dtype) for n in (5, 4))
+    found = conv(x, residual=residual)
+    assert str(found.dtype) == dtype
+    expected = to(to_float32(conv(x)) + to_float32(residual), dtype)
+    np.testing.assert_array_equal(to_float32(found).numpy(), to_float32(expected).numpy())
 
 
 @on_cpu
@@ -54,8 +66,8 @@ def test_down_is_the_mean_of_2x2_pixels_and_up_repeats_each(rng):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @on_cpu
 def test_what_lies_between_layers_keeps_the_type_and_computes_in_float32(rng, dtype):
-    x, h = (to(jt.array(rng.standard_normal((2, 3, 8, 12), dtype=np.float32)), dtype) for _ in range(2))
-    for function, given in ((relu, [x]), (add, [x, h]), (down, [x]), (up, [x])):
+    x = to(jt.array(rng.standard_normal((2, 3, 8, 12), dtype=np.float32)), dtype)
+    for function, given in ((relu, [x]), (down, [x]), (up, [x])):
         found = function(*given)
         assert str(found.dtype) == dtype, function.__name__
         exact = to(function(*(to_float32(array) for array in given)), dtype)
@@ -74,11 +86,12 @@ def test_a_linear_layer_is_a_matrix_product(rng):
 def test_group_norm_normalises_32_groups_then_weighs_shifts_and_activates(rng, eps):
     norm, weight, bias = drawn_layer(GroupNorm(64, eps))
     x = rng.standard_normal((2, 64, 3, 5), dtype=np.float32)
-    scale, shift = rng.standard_normal((2, 2, 64), dtype=np.float32)
+    timestep = rng.standard_normal((2, 128), dtype=np.float32)
+    scale, shift = timestep[:, :64], timestep[:, 64:]
     plain = normalise(x, GROUPS, eps) * weight[:, None, None] + bias[:, None, None]
     moved = plain * (1 + scale[..., None, None]) + shift[..., None, None]
     np.testing.assert_allclose(norm(jt.array(x), act=False).numpy(), plain, atol=1e-5)
-    np.testing.assert_allclose(norm(jt.array(x), jt.array(scale), jt.array(shift)).numpy(), silu(moved), atol=2e-5)
+    np.testing.assert_allclose(norm(jt.array(x), jt.array(timestep)).numpy(), silu(moved), atol=2e-5)
 
 
 def test_numbered_modules_keep_their_numbers_and_their_order():

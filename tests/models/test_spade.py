@@ -70,7 +70,7 @@ def test_spade_follows_eq_1_of_its_paper_then_the_timestep_then_silu(rng, timest
     v = normalise(h, GROUPS, 1e-5) * (1 + gamma) + beta
     if timestep:
         v = v * (1 + scale[..., None, None]) + shift[..., None, None]
-    given = [jt.array(scale), jt.array(shift)] if timestep else []
+    given = [jt.array(np.concatenate([scale, shift], axis=1))] if timestep else []
     np.testing.assert_allclose(layer(jt.array(h), segmentation_of(labels), *given).numpy(), silu(v), atol=2e-5)
 
 
@@ -79,10 +79,9 @@ def test_a_class_modulates_its_interior_evenly_and_classes_differ():
     layer = spade()
     inside = {}
     for label in (-1, 0, 7):
-        gamma, beta = (m.numpy()[..., 2:-2, 2:-2] for m in layer.modulation(mask_of(np.full((1, 8, 12), label))))
-        for m in (gamma, beta):
-            np.testing.assert_allclose(m, np.broadcast_to(m[..., :1, :1], m.shape), atol=1e-6)
-        inside[label] = np.concatenate([gamma, beta])[..., 0, 0]
+        maps = layer.maps(mask_of(np.full((1, 8, 12), label))).numpy()[..., 2:-2, 2:-2]
+        np.testing.assert_allclose(maps, np.broadcast_to(maps[..., :1, :1], maps.shape), atol=1e-6)
+        inside[label] = maps[..., 0, 0]
     for one, other in ((-1, 0), (0, 7), (-1, 7)):
         assert np.abs(inside[one] - inside[other]).max() > 0.05
 
@@ -93,8 +92,9 @@ def test_a_pixel_of_the_mask_reaches_two_pixels_and_no_further():
     labels = np.full((1, 8, 12), 3)
     changed = labels.copy()
     changed[0, 4, 6] = 21
-    for one, other in zip(layer.modulation(mask_of(labels)), layer.modulation(mask_of(changed))):
-        rows, columns = np.nonzero(np.abs(one.numpy() - other.numpy()).max((0, 1)))
+    one, other = (layer.maps(mask_of(given)).numpy().reshape(2, CHANNELS, 8, 12) for given in (labels, changed))
+    for change in np.abs(one - other).max(1):                 # of gamma and of beta
+        rows, columns = np.nonzero(change)
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 6, 4, 8)
 
 

@@ -1,11 +1,17 @@
+import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
+import sysconfig
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runtime.device import Choice
-from tests.helpers import run_python
+from tests.helpers import ROOT, run_python
 
 CPU = Choice("cpu", "because")
 
@@ -155,9 +161,24 @@ def test_tools_say_what_is_missing_and_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(tools, "CONFIG", "python3.99-config")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(tools.sysconfig, "get_path", lambda name: str(tmp_path))              # no Python.h there
     found = tools.problems({"cc_path": "absent-g++"})
     assert [mend for _, mend in found] == [tools.INSTALL, tools.INSTALL, tools.GXX, tools.HEADERS]
     assert "numpy is 2.1.0, expected below 2" in found[0][0] and "jittor is not installed" in found[1][0]
+
+
+def test_headers_without_their_config_script_are_enough(monkeypatch, tmp_path):
+    from runtime import tools
+    monkeypatch.setattr(tools, "CONFIG", "python3.99-config")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(tools, "jittor_finds_config", lambda environ: "")
+    script = tools.python_config({"XDG_CACHE_HOME": str(tmp_path)})
+    assert script.startswith(str(tmp_path)) and script == tools.python_config({"XDG_CACHE_HOME": str(tmp_path)})
+    found = [subprocess.run([script, question], capture_output=True, text=True) for question in
+             ("--includes", "--extension-suffix", "--ldflags")]
+    assert all((Path(folder[2:]) / "Python.h").is_file() for folder in found[0].stdout.split()) and found[0].stdout
+    assert found[1].stdout.strip() == sysconfig.get_config_var("EXT_SUFFIX")
+    assert found[2].returncode == 1 and "--ldflags" in found[2].stderr
 
 
 def test_a_built_core_is_recognised(tmp_path):
@@ -168,3 +189,39 @@ def test_a_built_core_is_recognised(tmp_path):
     os.makedirs(tmp_path / "cu12.2_sm_90")
     (tmp_path / "cu12.2_sm_90" / "jittor_core.so").touch()
     assert core_is_built(str(tmp_path), "cuda")
+
+
+def test_on_a_gpu_every_convolutions_algorithm_is_kept_and_its_workspace_is_bounded(monkeypatch):
+    from runtime import backend
+    asked = {}
+    cudnn = SimpleNamespace(set_algorithm_cache_size=lambda size: asked.update(size=size),
+                            set_max_workspace_ratio=lambda ratio: asked.update(ratio=ratio))
+    monkeypatch.setitem(sys.modules, "jittor", SimpleNamespace(has_cuda=True, flags=SimpleNamespace(), cudnn=cudnn))
+    jt, _ = backend.import_jittor(Choice("cuda", "a test"))
+    assert jt.flags.use_cuda == 1 and asked == {"size": 10000, "ratio": 0.02}
+
+
+def test_ctrl_c_ends_a_program_whose_compile_pool_runs():
+    """A terminal sends it to the pool's processes too; one that dies with the pool's lock in its hand lets the end wait."""
+    code = ("import time\nfrom runtime.backend import jt\nfrom runtime.errors import run_script\nimport jittor_utils\n"
+            "def main(argv):\n    jittor_utils.run_cmds([], '', '')\n    time.sleep(0.5)\n    print('ready', flush=True)\n"
+            "    time.sleep(60)\nrun_script(main)")
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            assert process.stdout.readline() == "ready\n"
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.communicate(timeout=30)[1] == "interrupted; what was saved is intact\n"
+            assert process.returncode == 130
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["HOME", "JITTOR_HOME"])
+def test_a_home_that_cannot_be_written_to_is_a_line_with_the_variable_to_set(name, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_python("import runtime.backend", **{name: str(tmp_path / "file/home")})
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "Not a directory" in done.stderr and f": {name}=/some/folder in front of the command" in done.stderr

@@ -100,7 +100,7 @@ def test_cudnns_convolution_and_its_gradients_are_those_of_the_cpu(rng, dtype, l
     turned = lambda array: np.ascontiguousarray(array.transpose(order)) if last else array
     with jt.flag_scope(use_cuda=1):
         x, w, weight = (to(jt.array(turned(array)), dtype) for array in arrays)
-        y = cudnn_conv(x, w, 1, 1, last)
+        y = cudnn_conv(x, w, stride=1, padding=1, last=last)
         found = [to_float32(one).numpy() for one in (y, *jt.grad(to_float32(y * weight).sum(), [x, w]))]
     for one, array in zip(found, exact):
         cost = TOLERANCE if dtype != "bfloat16" else 3 * TOLERANCE

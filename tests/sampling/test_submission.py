@@ -1,5 +1,6 @@
 """sampling/submission.py: the results folder of one run."""
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -8,7 +9,9 @@ from PIL import Image
 
 from configs.schema import OutputConfig
 from runtime.errors import RunError, UserError
-from sampling.submission import Submission
+from runtime.files import sha256
+from sampling.submission import Submission, not_an_input
+from tests.helpers import run_python
 
 SETTINGS = {"weights": {"unet": "a"}, "sampling": {"seed": 0}}
 
@@ -98,10 +101,69 @@ def test_a_manifest_of_before_is_read_in_todays_words_on_its_own_schedule(tmp_pa
     assert json.loads((tmp_path / "manifest.json").read_text())["settings"]["sampling"]["rounds"] == [new]
 
 
-def test_images_of_somebody_else_are_not_mixed_in(tmp_path):
+def test_images_of_somebody_else_are_not_mixed_in_nor_removed(tmp_path):
     Image.new("RGB", (16, 12)).save(tmp_path / "holiday.jpg")
     with pytest.raises(UserError, match="holds images but no manifest.json"):
         submission(tmp_path)
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(UserError, match="not a manifest"):
         submission(tmp_path)
+
+
+def test_overwriting_removes_what_a_run_wrote_and_no_photo_of_the_users(tmp_path):
+    folder = tmp_path / "r"
+    submission(folder).write("a.b", np.zeros((12, 16, 3), np.uint8))
+    Image.new("RGB", (16, 12)).save(folder / "holiday.jpg")
+    again = submission(folder, overwrite=True)
+    assert not again.has("a.b") and (folder / "holiday.jpg").exists()
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (16, 12)).save(photos / "a.b.jpg")
+    with pytest.raises(UserError, match="expected an empty folder or one of this command; nothing there was touched"):
+        submission(photos, overwrite=True)
+    assert [path.name for path in photos.iterdir()] == ["a.b.jpg"]
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/absolute", "sub/inside"])
+def test_a_manifest_cannot_name_files_outside_its_folder(name, tmp_path):
+    (tmp_path / "escaped.jpg").write_bytes(b"mine")
+    folder = tmp_path / "r"
+    submission(folder, inputs={f"{name}.png": "1"})
+    submission(folder, overwrite=True)
+    assert (tmp_path / "escaped.jpg").exists()
+
+
+@pytest.mark.parametrize("output", ["photos", "photos/../photos", "link"])
+def test_a_folder_that_is_read_from_is_not_written_to(output, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    with pytest.raises(UserError, match="is a folder that is read from"):
+        not_an_input(tmp_path / output, {tmp_path / "photos"})
+    not_an_input(tmp_path / "photos/results", {tmp_path / "photos"})
+
+
+def test_another_picture_under_a_masks_name_is_painted_over(tmp_path):
+    results = submission(tmp_path)
+    results.write("a.b", np.zeros((12, 16, 3), np.uint8))
+    line = (tmp_path / "images.sha256").read_text()
+    assert line == f"{sha256(results.path('a.b'))}  a.b.jpg\n"
+    Image.new("RGB", (16, 12), "red").save(results.path("a.b"))
+    assert "another picture" in results.problem("a.b") and not submission(tmp_path).has("a.b")
+    results.write("a.b", np.zeros((12, 16, 3), np.uint8))
+    assert submission(tmp_path).has("a.b")
+
+
+def test_in_a_folder_of_an_earlier_version_images_count_as_they_did(tmp_path):
+    submission(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["images"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    Image.new("RGB", (16, 12)).save(tmp_path / "a.b.jpg")
+    assert submission(tmp_path).has("a.b") and "images" not in json.loads((tmp_path / "manifest.json").read_text())
+
+
+def test_a_second_process_in_a_results_folder_is_told_of_the_first(tmp_path):
+    submission(tmp_path)
+    done = run_python("import sys\nfrom sampling.submission import claim\nfrom runtime.errors import run_script\n"
+                      "run_script(lambda argv: claim(argv[0]))", str(tmp_path))
+    assert done.returncode == 2 and f"process {os.getpid()} on " in done.stderr and len(done.stderr.splitlines()) == 1

@@ -13,7 +13,11 @@ enum cudnnTensorFormat_t { CUDNN_TENSOR_NCHW, CUDNN_TENSOR_NHWC };
 enum cudnnConvolutionMode_t { CUDNN_CONVOLUTION, CUDNN_CROSS_CORRELATION };
 enum cudnnMathType_t { CUDNN_DEFAULT_MATH, CUDNN_TENSOR_OP_MATH };
 enum cudnnDeterminism_t { CUDNN_NON_DETERMINISTIC, CUDNN_DETERMINISTIC };
-enum cudnnConvolutionFwdAlgo_t : int { CUDNN_CONVOLUTION_FWD_ALGO_COUNT = 8 };
+enum cudnnConvolutionFwdAlgo_t : int {
+    CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM = 1, CUDNN_CONVOLUTION_FWD_ALGO_COUNT = 8
+};
+enum cudnnActivationMode_t { CUDNN_ACTIVATION_SIGMOID, CUDNN_ACTIVATION_RELU, CUDNN_ACTIVATION_IDENTITY = 5 };
+enum cudnnNanPropagation_t { CUDNN_NOT_PROPAGATE_NAN, CUDNN_PROPAGATE_NAN };
 enum cudnnConvolutionBwdDataAlgo_t : int { CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT = 6 };
 enum cudnnConvolutionBwdFilterAlgo_t : int { CUDNN_CONVOLUTION_BWD_FILTER_ALGO_COUNT = 7 };
 
@@ -51,9 +55,12 @@ using cudnnHandle_t = StandInHandle*;
 using cudnnTensorDescriptor_t = StandInTensor*;
 using cudnnFilterDescriptor_t = StandInTensor*;
 using cudnnConvolutionDescriptor_t = StandInConv*;
+struct StandInActivation { bool set = false; };
+using cudnnActivationDescriptor_t = StandInActivation*;
 
 namespace stand_in {
 static int searches = 0, alive = 0;          // calls of cudnnFind...Ex; descriptors that exist
+static int fused = 0;                        // convolutions with bias in one call
 constexpr size_t kNeeds = 1000;              // bytes of workspace that algorithm 2 wants
 
 template <class D>
@@ -115,7 +122,7 @@ template <> struct Numbers<__nv_bfloat16> {
 // Goes through all products y[n, k, i, j] += x[n, c, ...] w[k, c, r, s]; `into`: 0 y, 1 x, 2 w gets the sum of the other two.
 template <class T>
 void run(int into, const StandInTensor& x, const void* x_at, const StandInTensor& w, const void* w_at, const StandInConv& conv,
-         const StandInTensor& y, const void* y_at) {
+         const StandInTensor& y, const void* y_at, const void* bias = nullptr, const void* more = nullptr) {
     const StandInTensor& t = into == 0 ? y : into == 1 ? x : w;
     std::vector<float> sum(size_t(t.size[0]) * t.size[1] * t.size[2] * t.size[3], 0.0f);
     const auto get = [](const void* from, int i) { return Numbers<T>::get(static_cast<const T*>(from)[i]); };
@@ -129,22 +136,26 @@ void run(int into, const StandInTensor& x, const void* x_at, const StandInTensor
                 if (into == 1) sum[ix] += get(y_at, iy) * get(w_at, iw);
                 if (into == 2) sum[iw] += get(x_at, ix) * get(y_at, iy);
             }
+    if (bias) for (int n = 0; n < y.size[0]; ++n) for (int k = 0; k < y.size[1]; ++k)
+        for (int i = 0; i < y.size[2]; ++i) for (int j = 0; j < y.size[3]; ++j)
+            sum[y.at(n, k, i, j)] += get(bias, k) + (more ? get(more, y.at(n, k, i, j)) : 0.0f);
     T* to = static_cast<T*>(const_cast<void*>(into == 0 ? y_at : into == 1 ? x_at : w_at));
     for (size_t i = 0; i < sum.size(); ++i) to[i] = Numbers<T>::put(sum[i]);
 }
 #else
 template <class T>
 void run(int, const StandInTensor&, const void*, const StandInTensor&, const void*, const StandInConv&, const StandInTensor&,
-         const void*) {}
+         const void*, const void* = nullptr, const void* = nullptr) {}
 #endif
 
 inline cudnnStatus_t compute(int into, int algo, const void* alpha, const void* beta, void* space, size_t bytes,
                              const StandInTensor* x, const void* x_at, const StandInTensor* w, const void* w_at,
-                             const StandInConv* conv, const StandInTensor* y, const void* y_at) {
+                             const StandInConv* conv, const StandInTensor* y, const void* y_at,
+                             const void* bias = nullptr, const void* more = nullptr) {
     if (!fits(*x, *w, *conv, *y) || !runs(algo, space, bytes, alpha, beta)) return CUDNN_STATUS_BAD_PARAM;
-    if (x->type == CUDNN_DATA_FLOAT) run<float>(into, *x, x_at, *w, w_at, *conv, *y, y_at);
-    if (x->type == CUDNN_DATA_HALF) run<__half>(into, *x, x_at, *w, w_at, *conv, *y, y_at);
-    if (x->type == CUDNN_DATA_BFLOAT16) run<__nv_bfloat16>(into, *x, x_at, *w, w_at, *conv, *y, y_at);
+    if (x->type == CUDNN_DATA_FLOAT) run<float>(into, *x, x_at, *w, w_at, *conv, *y, y_at, bias, more);
+    if (x->type == CUDNN_DATA_HALF) run<__half>(into, *x, x_at, *w, w_at, *conv, *y, y_at, bias, more);
+    if (x->type == CUDNN_DATA_BFLOAT16) run<__nv_bfloat16>(into, *x, x_at, *w, w_at, *conv, *y, y_at, bias, more);
     return CUDNN_STATUS_SUCCESS;
 }
 }  // namespace stand_in
@@ -194,6 +205,27 @@ inline cudnnStatus_t cudnnConvolutionForward(
     const void* w_at, const cudnnConvolutionDescriptor_t conv, cudnnConvolutionFwdAlgo_t algo, void* space, size_t bytes,
     const void* beta, const cudnnTensorDescriptor_t y, void* y_at) {
     return stand_in::compute(0, algo, alpha, beta, space, bytes, x, x_at, w, w_at, conv, y, y_at);
+}
+
+inline cudnnStatus_t cudnnCreateActivationDescriptor(cudnnActivationDescriptor_t* a) { return stand_in::create(a); }
+inline cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t a, cudnnActivationMode_t mode, cudnnNanPropagation_t,
+                                                  double) {
+    a->set = mode == CUDNN_ACTIVATION_IDENTITY;
+    return CUDNN_STATUS_SUCCESS;
+}
+// As cuDNN: an identity after it is had with one algorithm only. Kernels of one output channel it does not have.
+inline cudnnStatus_t cudnnConvolutionBiasActivationForward(
+    cudnnHandle_t, const void* alpha, const cudnnTensorDescriptor_t x, const void* x_at, const cudnnFilterDescriptor_t w,
+    const void* w_at, const cudnnConvolutionDescriptor_t conv, cudnnConvolutionFwdAlgo_t algo, void* space, size_t bytes,
+    const void* alpha2, const cudnnTensorDescriptor_t z, const void* z_at, const cudnnTensorDescriptor_t bias, const void* bias_at,
+    const cudnnActivationDescriptor_t act, const cudnnTensorDescriptor_t y, void* y_at) {
+    if (algo != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM || !act->set || y->size[1] == 1) return CUDNN_STATUS_NOT_SUPPORTED;
+    if (!bias->set || bias->type != y->type || bias->size[1] != y->size[1] || bias->size[2] * bias->size[3] != 1 || z != y)
+        return CUDNN_STATUS_BAD_PARAM;
+    ++stand_in::fused;
+    const float zero = 0;
+    return stand_in::compute(0, algo, alpha, &zero, space, bytes, x, x_at, w, w_at, conv, y, y_at, bias_at,
+                             *static_cast<const float*>(alpha2) == 1 ? z_at : nullptr);
 }
 
 inline cudnnStatus_t cudnnFindConvolutionBackwardDataAlgorithmEx(

@@ -9,6 +9,8 @@ from configs.schema import Config, StageConfig
 from models.kernels.casting import to, to_float32
 from runtime.backend import jt, nn
 from runtime.errors import RunError
+from training.adamw import AdamW
+from training.ranking import score
 from training.run import Run, ranked
 
 ROWS = 4
@@ -73,7 +75,7 @@ def test_the_loss_falls_and_all_is_saved_drawn_and_logged_on_time(tmp_path):
     entries = run.log.history("train")
     assert entries[-1]["loss"] < 0.05 * entries[0]["loss"]
     assert [entry["step"] for entry in entries] == [1, 20, 40, 50]
-    assert list(entries[0]) == ["kind", "stage", "step", "lr", "loss", "rows", "steps_per_second"]
+    assert list(entries[0]) == ["kind", "stage", "step", "lr", "loss", "rows", "steps_per_second", "images_per_second"]
     assert entries[0]["lr"] == pytest.approx(0.025) and entries[1]["lr"] == pytest.approx(0.05)
     # A line holds the mean over all steps since the one before it.
     assert [entry["rows"] for entry in entries] == pytest.approx([0, 10, 29.5, 44.5])
@@ -201,3 +203,63 @@ def test_a_scaled_run_takes_the_steps_of_an_unscaled_one_and_resumes_as_it_was(t
     scaled.state.loss_scale.skipped = 2
     again.restore({name: var.numpy() for name, var in scaled.state.tensors().items()}, 6)
     assert again.loss_scale.value == 1024 and (again.optimizer.n, again.ema.n, again.steps_done) == (4, 4, 6)
+
+
+def test_a_batch_in_parts_takes_the_steps_of_the_whole_one(tmp_path):
+    options = dict(steps=6, save_every=3, sample_every=100, batch_size=ROWS, clip=1.0)
+    whole = begun(tmp_path / "whole", Rows(), **options)
+    parts = begun(tmp_path / "parts", Rows(), accumulate=2, **options)
+    assert train(whole) == train(parts) == ([3, 6], [6])
+    for name, array in load_file(whole.state_file).items():
+        np.testing.assert_allclose(load_file(parts.state_file)[name], array, rtol=1e-5, atol=1e-7, err_msg=name)
+    assert parts.state.optimizer.n == parts.steps_done == 6 and parts.state.optimizer.total is None
+    one, two = (run.log.history("train")[-1] for run in (whole, parts))
+    assert two["gradient_norm"] == pytest.approx(one["gradient_norm"]) and two["loss"] == pytest.approx(one["loss"])
+
+
+def test_clipping_is_a_smaller_gradient_and_nothing_else(tmp_path):
+    rng = np.random.default_rng(0)
+    p, g = (rng.standard_normal((5, 2)).astype(np.float32) for _ in range(2))
+    norm = float(np.linalg.norm(g))
+    for clip, factor in ((norm / 4, 0.25), (norm * 4, 1.0)):
+        a, b = jt.array(p), jt.array(p)
+        clipped, plain = AdamW({"p": a}), AdamW({"p": b})
+        clipped.step((a * jt.array(g)).sum(), 0.1, clip=clip)
+        plain.step((b * jt.array(g * np.float32(factor))).sum(), 0.1)
+        assert clipped.norm == pytest.approx(norm, rel=1e-6)
+        for name in ("m", "v"):
+            np.testing.assert_allclose(getattr(clipped, name)["p"].numpy(), getattr(plain, name)["p"].numpy(), rtol=1e-5)
+
+
+def test_several_averages_are_kept_resumed_and_the_one_given_is_saved(tmp_path):
+    options = dict(steps=8, save_every=4, sample_every=100, more_ema=[0.5, 0.0])
+    run = begun(tmp_path, Regression(), **options)
+    for batch in run.batches(run.model.batch):
+        run.step(run.model.losses(*batch))
+        if run.due("save"):
+            run.save({"val_loss": 1.0}, run.state.averages[2])
+    path, header = ranked(tmp_path)[0]
+    assert header.metrics["ema"] == 0.0
+    np.testing.assert_array_equal(load_file(path)["w"], run.model.w.numpy())       # a length of 0 is the weights themselves
+    again = begun(tmp_path, Regression(), resume=True, **options).state
+    for ours, theirs in zip(again.averages, run.state.averages):
+        np.testing.assert_array_equal(ours.average["w"].numpy(), theirs.average["w"].numpy())
+        assert ours.n == theirs.n == 8
+
+
+def test_checkpoints_are_ranked_by_what_the_config_says():
+    better, worse = {"val_loss": 0.2, "fid_latents": 1.0, "S": 0.3}, {"val_loss": 0.1, "fid_latents": 2.0, "S": 0.1}
+    for best_by in ("auto", "fid", "S"):
+        assert score(better, best_by) < score(worse, best_by)
+    assert score(worse, "val_loss") < score(better, "val_loss")
+    assert score({"val_loss": 0.1}) < score({"val_loss": 0.2}) < score({})
+
+
+class Rows(Regression):
+    """The regression without the step's number among the batch, whose every item has rows."""
+
+    def batch(self, step):
+        return super().batch(step)[1:]
+
+    def losses(self, x, y):
+        return {"loss": ((jt.matmul(jt.array(x), self.w) - jt.array(y)) ** 2).sum(1)}

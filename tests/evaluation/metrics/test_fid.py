@@ -1,5 +1,8 @@
 """evaluation/metrics/fid.py: the distance by its formula, by reference libraries, batch by batch, and its files."""
+import io
+import os
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +227,39 @@ def test_a_damaged_array_inside_a_file_is_an_error(tmp_path, rng):
     path.write_bytes(bytes(data))
     with pytest.raises(UserError, match="no whole .npz"):
         Statistics.load(path)
+
+
+def statistics_file(path, **values):
+    """A file of statistics of two features, with some values replaced."""
+    np.savez(path, **{"mu": np.zeros(2), "sigma": np.eye(2), "n": 5, **values})
+
+
+@pytest.mark.parametrize("values, words", [
+    ({"sigma": np.diag([1.0, -0.5])}, "the negative eigenvalue -0.5"), ({"n": np.inf}, "an unreadable n"),
+    ({"n": np.nan}, "an unreadable n"), ({"n": 1e300}, "statistics of"), ({"n": -1}, "statistics of -1 images"),
+    ({"n": 1}, "statistics of 1 images"), ({"n": np.array([1, 2])}, "an unreadable n"), ({"mu": np.array([0, np.nan])}, "mu"),
+    ({"sigma": np.array([[1, np.inf], [np.inf, 1]])}, "sigma"), ({"made_with": "[" * 9999}, "made_with"),
+    ({"made_with": "3"}, "made_with"), ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, "mu"),
+    ({"mu": np.array(["a", "b"])}, "mu")])
+def test_statistics_of_no_sense_are_a_line_when_they_are_opened(values, words, tmp_path):
+    statistics_file(tmp_path / "a.npz", **values)
+    with pytest.raises(UserError, match=words) as caught:
+        Statistics.load(tmp_path / "a.npz")
+    assert len(caught.value.report()) == 1
+
+
+def test_a_header_that_claims_more_than_there_is_takes_no_memory(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10 ** 6, 10 ** 6)})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("mu.npy", header.getvalue())
+        archive.writestr("sigma.npy", header.getvalue())
+    with pytest.raises(UserError, match="mu has a header of 8,000,000,000,000 bytes"):
+        Statistics.load(tmp_path / "a.npz")
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(UserError, match="no ordinary file"):
+        Statistics.load(tmp_path / "pipe.npz")
+    for data in (b"", b"PK", b"PK\x05\x06" + b"\0" * 18, b"x" * 1000):
+        (tmp_path / "b.npz").write_bytes(data)
+        with pytest.raises(UserError):
+            Statistics.load(tmp_path / "b.npz")

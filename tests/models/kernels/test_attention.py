@@ -55,10 +55,17 @@ def test_values_and_gradient_follow_the_definition(rng, heads, width, impl, leng
     np.testing.assert_allclose(gradient.reshape(-1)[positions], expected, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("block, keys", [(7, 16), (16, 8), (7, 6)])
 @on_cpu
-def test_the_reference_is_the_same_in_blocks_of_queries(rng):
-    qkv, _ = draw(rng, 2, 3, 5, 16)
-    np.testing.assert_allclose(attention_reference(jt.array(qkv), 3, block=7).numpy(), oracle(qkv, 3), atol=1e-5)
+def test_the_reference_is_the_same_in_blocks_of_queries_and_of_keys(rng, block, keys):
+    qkv, weight = draw(rng, 2, 3, 5, 16)
+    qkv.reshape(2, 3, 3, 5, 16)[:, :, :2, :, :9] *= 6        # one block of keys has far larger scores
+    given = jt.array(qkv)
+    found = attention_reference(given, 3, block, keys)
+    np.testing.assert_allclose(found.numpy(), oracle(qkv, 3), atol=1e-5)
+    gradient, = jt.grad((found * jt.array(weight)).sum(), [given])
+    whole, = jt.grad((attention_reference(given, 3) * jt.array(weight)).sum(), [given])
+    np.testing.assert_allclose(gradient.numpy(), whole.numpy(), atol=2e-5 * np.abs(whole.numpy()).max())
 
 
 @on_cpu
@@ -134,6 +141,16 @@ def test_on_a_gpu_other_heads_go_to_the_reference_unless_the_kernel_is_asked_for
     with pytest.raises(ValueError, match="no CUDA version for these sizes"):
         attention(jt.array(qkv), 3, "kernel")
     np.testing.assert_allclose(attention(jt.array(qkv), 3).numpy(), oracle(qkv, 3), atol=1e-5)
+    assert not recorder.sources
+
+
+@on_cpu
+def test_a_gpu_older_than_8_0_goes_to_the_reference_whose_tensor_cores_lack_the_kernels_shape(rng, monkeypatch):
+    recorder = on_played_gpu(monkeypatch, arch=75)
+    qkv, _ = draw(rng, 1, 1, 32, 16)
+    np.testing.assert_allclose(attention(jt.array(qkv), 1).numpy(), oracle(qkv, 1), atol=1e-5)
+    with pytest.raises(ValueError, match="no CUDA version"):
+        attention(jt.array(qkv), 1, "kernel")
     assert not recorder.sources
 
 

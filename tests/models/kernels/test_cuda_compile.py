@@ -32,17 +32,16 @@ def zeros(*shape, dtype="float32"):
 
 def norm(dtype):
     x = zeros(1, 4, 2, 4, dtype=dtype)
-    for maps in (0, 1):
-        for timestep in ([], [zeros(1, 4), zeros(1, 4)]):
-            function = NormModulate({"maps": maps, "act": 1, "groups": 2, "eps": 1e-5})
-            y = function.execute(x, *([x, x] if maps else [zeros(4), zeros(4)]), *timestep)
-            function.grad(y)
+    for modulation in ([zeros(4), zeros(4)], [zeros(1, 8, 2, 4, dtype=dtype)]):
+        for timestep in ([], [zeros(1, 8)]):
+            function = NormModulate({"maps": int(len(modulation) == 1), "act": 1, "groups": 2, "eps": 1e-5})
+            function.grad(function.execute(x, *modulation, *timestep))
 
 
 def branches(dtype):
     x = zeros(2, 4, 2, 4, dtype=dtype)
-    for timestep in ({}, {"scale": zeros(2, 4), "shift": zeros(2, 4)}):
-        norm_branches(x, zeros(1, 8, 2, 4, dtype=dtype), zeros(8, 2, 3, dtype=dtype), 2, impl="kernel", **timestep)
+    for timestep in (None, zeros(1, 8)):
+        norm_branches(x, zeros(1, 8, 2, 4, dtype=dtype), zeros(8, 2, 3, dtype=dtype), 2, timestep=timestep, impl="kernel")
 
 
 def attend(dtype):
@@ -60,8 +59,10 @@ def adamw(_):
 
 
 def convolve(dtype):
-    function = CudnnConv({"stride": 1, "padding": 1, "last": 0})
-    function.grad(function.execute(zeros(1, 2, 4, 4, dtype=dtype), zeros(3, 2, 3, 3, dtype=dtype)))
+    for epilogue in ("kernel", "cudnn"):
+        for more in ([], [zeros(3, dtype=dtype)], [zeros(3, dtype=dtype), zeros(1, 3, 4, 4, dtype=dtype)]):
+            function = CudnnConv({"stride": 1, "padding": 1, "last": 0}, epilogue)
+            function.grad(function.execute(zeros(1, 2, 4, 4, dtype=dtype), zeros(3, 2, 3, 3, dtype=dtype), *more))
 
 
 CASES = {f"{run.__name__}-{dtype}": (run, dtype) for run in (norm, attend, branches, convolve) for dtype in TYPES}

@@ -43,9 +43,34 @@ def test_values_and_gradients_are_those_of_jittors_convolution(rng, monkeypatch,
         expected = [array.transpose(LAST) for array in expected]
     with monkeypatch.context() as patch:
         on_played_gpu(patch)
-        found = with_gradients(lambda x, w: cudnn_conv(x, w, stride, padding, last), [x, w], weight, dtype)
+        found = with_gradients(lambda x, w: cudnn_conv(x, w, None, None, stride, padding, last), [x, w], weight, dtype)
     for one, exact in zip(found, expected):
         assert_close(one, exact, dtype)
+
+
+@pytest.mark.parametrize("epilogue", ["kernel", "cudnn"])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@on_cpu
+def test_bias_and_residual_are_added_in_the_same_call_and_get_their_gradients(rng, monkeypatch, dtype, last, epilogue):
+    # Eight neighbours at a time and one by one; one pixel; one channel, which the stand-in's own addition refuses.
+    for shape, outputs in (((2, 3, 4, 8), 16), ((2, 3, 5, 7), 5), ((3, 2, 1, 1), 4), ((2, 3, 4, 4), 1)):
+        x, w, b = draw(rng, dtype, shape, outputs)
+        size = (shape[0], outputs, *shape[2:])
+        residual, weight = (draw(rng, dtype, size)[0] for _ in range(2))
+        plain = lambda x, w, b, *r: conv2d(x, w, b, 1, 1) + (r[0] if r else 0)
+        for arrays in ([x, w, b], [x, w, b, residual]):
+            expected = with_gradients(plain, arrays, weight, "float32")
+            turned = [array.transpose(LAST).copy() if last and array.ndim == 4 else array for array in [weight, *arrays]]
+            with monkeypatch.context() as patch:
+                on_played_gpu(patch)
+                run = lambda x, w, b, r=None: cudnn_conv(x, w, b, r, 1, 1, last, epilogue)
+                found = with_gradients(run, turned[1:], turned[0], dtype)
+            for one, exact in zip(found, expected):
+                exact = exact.transpose(LAST) if last and exact.ndim == 4 else exact
+                scale = max(np.abs(exact).max(), 1)          # y is rounded before bias and residual by the kernel, not by cuDNN
+                limit = {"float32": 1e-5, "float16": 2.0 ** -9, "bfloat16": 2.0 ** -6}[dtype]
+                assert np.abs(one - exact).max() <= limit * scale
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -67,5 +92,7 @@ def test_there_is_none_on_a_cpu_and_other_shapes_are_errors():
         cudnn_conv(jt.zeros((1, 2, 4, 4)), jt.zeros((3, 2, 3, 3)))
     with pytest.raises(ValueError, match=r"expected x \(B, Cin, H, W\)"):
         cudnn_conv(jt.zeros((1, 2, 4, 4)), jt.zeros((3, 5, 3, 3)))
+    with pytest.raises(ValueError, match="expected bias and residual of float32"):
+        cudnn_conv(jt.zeros((1, 2, 4, 4)), jt.zeros((3, 2, 3, 3)), jt.zeros((3,)).float16())
     with pytest.raises(ValueError, match=r"expected x \(B, H, W, Cin\)"):
         cudnn_conv(jt.zeros((1, 2, 4, 4)), jt.zeros((3, 3, 3, 2)), last=True)

@@ -10,7 +10,7 @@ from tests.play import assert_close, on_played_gpu
 CASES = [(4, 2, 8, 4, 6, 10), (3, 3, 8, 2, 4, 6), (2, 1, 6, 3, 2, 3), (2, 1, 4, 4, 1, 2), (6, 3, 32, 16, 3, 1)]
 
 
-def expected(x, maps, empty, groups, scale, shift):
+def expected(x, maps, empty, groups, timestep):
     """By its definition in float64: every pixel's gamma and beta looked up one by one."""
     rows, channels, height, width = x.shape
     y = normalise(x, groups, 1e-5)
@@ -20,22 +20,23 @@ def expected(x, maps, empty, groups, scale, shift):
             for j in range(width):
                 both = maps[b, :, i, j] if b < len(maps) else empty[:, at(i, height), at(j, width)]
                 y[b, :, i, j] = y[b, :, i, j] * (1 + both[:channels]) + both[channels:]
-    if scale is not None:
-        y = y * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    if timestep is not None:
+        scale, shift = timestep[:, :channels, None, None], timestep[:, channels:, None, None]
+        y = y * (1 + scale) + shift
     return silu(y)
 
 
-@pytest.mark.parametrize("timestep", [True, False])
+@pytest.mark.parametrize("timestep", [None, "one row", "a row each"])
 @pytest.mark.parametrize("impl", ["auto", "reference"])
 @pytest.mark.parametrize("rows, masks, channels, groups, height, width", CASES)
 def test_both_branches_follow_their_definition(rng, impl, timestep, rows, masks, channels, groups, height, width):
     draw = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
     x, maps = draw(rows, channels, height, width), draw(masks, 2 * channels, height, width)
     empty = draw(2 * channels, min(height, 3), min(width, 3))
-    scale, shift = (draw(rows, channels), draw(rows, channels)) if timestep else (None, None)
-    given = [None if a is None else jt.array(a) for a in (x, maps, empty, scale, shift)]
-    found = norm_branches(*given[:3], groups, scale=given[3], shift=given[4], impl=impl).numpy()
-    np.testing.assert_allclose(found, expected(x, maps, empty, groups, scale, shift), atol=2e-5)
+    time = timestep and draw(1 if timestep == "one row" else rows, 2 * channels)
+    given = [jt.array(a) for a in (x, maps, empty)]
+    found = norm_branches(*given, groups, timestep=timestep and jt.array(time), impl=impl).numpy()
+    np.testing.assert_allclose(found, expected(x, maps, empty, groups, time), atol=2e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -46,11 +47,10 @@ def test_the_cuda_source_played_on_a_cpu_follows_the_definition(rng, monkeypatch
     for rows, masks, channels, groups, height, width in [*CASES, (2, 1, 4, 2, 72, 64)]:     # the last: two blocks a group
         wide = (rounded(rows, channels, height, width), rounded(masks, 2 * channels, height, width),
                 rounded(2 * channels, min(height, 3), min(width, 3)))
-        scale, shift = rng.standard_normal((2, rows, channels), dtype=np.float32)
-        exact = expected(*wide, groups, scale, shift)
+        time = rng.standard_normal((rows if rows > masks else 1, 2 * channels), dtype=np.float32)
+        exact = expected(*wide, groups, time)
         for recorder.backwards in (False, True):
-            found = norm_branches(*(to(jt.array(a), dtype) for a in wide), groups, scale=jt.array(scale),
-                                  shift=jt.array(shift))
+            found = norm_branches(*(to(jt.array(a), dtype) for a in wide), groups, timestep=jt.array(time))
             assert str(found.dtype) == dtype
             assert_close(to_float32(found).numpy(), exact, dtype)
 
@@ -61,5 +61,5 @@ def test_wrong_shapes_are_refused():
                            ((2, 4, 6, 6), (2, 8, 6, 6), (8, 3, 2)), ((2, 5, 6, 6), (2, 10, 6, 6), (10, 3, 3))]:
         with pytest.raises(ValueError, match="norm_branches: expected x"):
             norm_branches(zeros(*x), zeros(*maps), zeros(*empty), 4)
-    with pytest.raises(ValueError, match="both or neither"):
-        norm_branches(zeros(2, 4, 6, 6), zeros(2, 8, 6, 6), zeros(8, 3, 3), 4, scale=zeros(2, 4))
+    with pytest.raises(ValueError, match="expected timestep"):
+        norm_branches(zeros(2, 4, 6, 6), zeros(2, 8, 6, 6), zeros(8, 3, 3), 4, timestep=zeros(2, 4))

@@ -4,39 +4,41 @@ import numpy as np
 import pytest
 
 from models.kernels.casting import to, to_float32
-from models.kernels.norm_modulate import norm_modulate
+from models.kernels.norm_modulate import norm_modulate, norm_modulate_maps
 from runtime.backend import jt
 from tests.helpers import normalise, on_cpu, silu, slopes
 from tests.play import assert_close, on_played_gpu
 
 EPS = 1e-5
-NAMES = ("x", "gamma", "beta", "scale", "shift")
 
 
 def draw(rng, shape, maps, timestep, mean=0.0):
     """Arguments of norm_modulate as float32 arrays."""
-    modulation = shape if maps else shape[1:2]
-    arrays = {"x": mean + rng.standard_normal(shape), "gamma": 0.5 * rng.standard_normal(modulation) + (not maps),
-              "beta": rng.standard_normal(modulation)}
+    arrays = {"x": mean + rng.standard_normal(shape)}
+    gamma, beta = (rng.standard_normal(shape if maps else shape[1:2]) for _ in range(2))
+    if maps:
+        arrays["maps"] = np.concatenate([0.5 * gamma, beta], axis=1)
+    else:
+        arrays.update(gamma=0.5 * gamma + 1, beta=beta)
     if timestep:
-        arrays.update(scale=0.5 * rng.standard_normal(shape[:2]), shift=rng.standard_normal(shape[:2]))
+        arrays["timestep"] = np.concatenate([0.5 * rng.standard_normal(shape[:2]), rng.standard_normal(shape[:2])], axis=1)
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def oracle(groups, act, x, gamma, beta, scale=None, shift=None):
+def oracle(groups, act, x, gamma=None, beta=None, maps=None, timestep=None):
     """The definition, float64."""
     wide = lambda a: a[..., None, None]
-    h = normalise(x, groups, EPS)
-    h = h * (1 + gamma) + beta if gamma.ndim == 4 else h * wide(gamma) + wide(beta)
-    if scale is not None:
-        h = h * (1 + wide(scale)) + wide(shift)
+    h, channels = normalise(x, groups, EPS), x.shape[1]
+    h = h * wide(gamma) + wide(beta) if maps is None else h * (1 + maps[:, :channels]) + maps[:, channels:]
+    if timestep is not None:
+        h = h * (1 + wide(timestep[:, :channels])) + wide(timestep[:, channels:])
     return silu(h) if act else h
 
 
 def with_gradients(arrays, groups, act, impl, weight, dtype="float32"):
     """y and the gradients of (y * weight).sum(), as float32 arrays; x and maps are given as numbers of a type."""
     given = {name: to(jt.array(array), dtype if array.ndim == 4 else "float32") for name, array in arrays.items()}
-    y = norm_modulate(groups=groups, eps=EPS, act=act, impl=impl, **given)
+    y = (norm_modulate_maps if "maps" in given else norm_modulate)(groups=groups, eps=EPS, act=act, impl=impl, **given)
     assert str(y.dtype) == dtype
     gradients = jt.grad((to_float32(y) * jt.array(weight)).sum(), list(given.values()))
     return to_float32(y).numpy(), {name: to_float32(g).numpy() for name, g in zip(given, gradients)}
@@ -60,7 +62,7 @@ def test_values_and_every_gradient_follow_the_definition(rng, impl, maps, timest
     y, gradients = with_gradients(arrays, groups, act, impl, weight)
     exact = {name: array.astype(np.float64) for name, array in arrays.items()}
     np.testing.assert_allclose(y, oracle(groups, act, **exact), atol=2e-5)
-    assert list(gradients) == list(NAMES[:len(arrays)])
+    assert list(gradients) == list(arrays)
     for name, array in exact.items():
         positions = rng.permutation(array.size)[:40]
         expected = slopes(lambda: (oracle(groups, act, **exact) * weight).sum(), array, positions)
@@ -133,7 +135,7 @@ def test_without_gradient_bfloat16_is_read_and_written_as_it_is_to_the_same_numb
     expected, _ = with_gradients(arrays, 3, True, "kernel", weight, "bfloat16")
     given = {name: to(jt.array(array), "bfloat16" if array.ndim == 4 else "float32") for name, array in arrays.items()}
     with jt.no_grad():
-        found = norm_modulate(groups=3, eps=EPS, act=True, impl="kernel", **given)
+        found = (norm_modulate_maps if maps else norm_modulate)(groups=3, eps=EPS, act=True, impl="kernel", **given)
     assert str(found.dtype) == "bfloat16"
     assert_close(to_float32(found).numpy(), expected, "bfloat16")
 
@@ -160,13 +162,29 @@ def test_the_cuda_source_played_on_a_cpu_equals_the_cpus(rng, monkeypatch, dtype
     ({"x": (2, 7, 3, 5)}, "C a multiple of 3"),
     ({"gamma": (5,)}, "gamma, beta"),
     ({"beta": (2, 6, 3, 5)}, "gamma, beta"),
-    ({"gamma": (2, 6, 5, 3), "beta": (2, 6, 5, 3)}, "gamma, beta"),
-    ({"scale": (2, 5)}, "scale and shift"),
-    ({"shift": None}, "both or neither")])
+    ({"maps": (2, 6, 3, 5)}, r"maps \(B, 2C, H, W\)"),
+    ({"maps": (2, 12, 5, 3)}, r"maps \(B, 2C, H, W\)"),
+    ({"timestep": (2, 6)}, r"expected timestep \(1, 12\) or \(2, 12\)"),
+    ({"timestep": (3, 12)}, r"expected timestep \(1, 12\) or \(2, 12\)")])
 def test_wrong_shapes_are_errors_that_say_what_was_expected(change, message):
-    shapes = {"x": (2, 6, 3, 5), "gamma": (6,), "beta": (6,), "scale": (2, 6), "shift": (2, 6), **change}
+    modulation = {} if "maps" in change else {"gamma": (6,), "beta": (6,)}
+    shapes = {"x": (2, 6, 3, 5), **modulation, **change}
     with pytest.raises(ValueError, match=message):
-        norm_modulate(groups=3, eps=EPS, **{name: shape and jt.zeros(shape) for name, shape in shapes.items()})
+        (norm_modulate_maps if "maps" in change else norm_modulate)(
+            groups=3, eps=EPS, **{name: jt.zeros(shape) for name, shape in shapes.items()})
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@on_cpu
+def test_one_row_of_the_timestep_serves_the_batch_and_its_gradient_is_the_sum(rng, maps):
+    shape = (3, 6, 3, 5)
+    arrays, weight = draw(rng, shape, maps, True), rng.standard_normal(shape).astype(np.float32)
+    arrays["timestep"] = arrays["timestep"][:1]
+    for impl in ("kernel", "reference"):
+        y, gradients = with_gradients(arrays, 3, True, impl, weight)
+        expected, each = with_gradients({**arrays, "timestep": arrays["timestep"].repeat(3, 0)}, 3, True, impl, weight)
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_allclose(gradients["timestep"], each["timestep"].sum(0, keepdims=True), rtol=1e-5, atol=1e-5)
 
 
 def test_an_unknown_implementation_is_an_error():

@@ -82,7 +82,7 @@ def test_ratios_have_a_former_name_that_help_does_not_show(tmp_path, capsys):
 @pytest.mark.parametrize("arguments, words", [
     (["a"], "two or more"), (["a", "b"], "--output"),
     (["a", "b", "--output", "c", "--ratios", "1"], "--ratios has 1 numbers for 2 checkpoints"),
-    (["a", "b", "--output", "c", "--shares", "1", "-1"], "positive"), (["--run", "none"], "found 0 checkpoints"),
+    (["a", "b", "--output", "c", "--shares", "1", "-1"], "above 0"), (["--run", "none"], "found 0 checkpoints"),
     (["a", "--run", "none"], "no others"), (["nothing", "there", "--output", "c"], "no such file")])
 def test_wrong_arguments_are_answered_in_one_line(arguments, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -45,3 +45,16 @@ def test_without_h5py_the_way_to_an_npz_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UserError, match="needs h5py.*pip install h5py.*save_npz"):
         read_hdf5(tmp_path / "weights.hdf5")
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda file: file.create_dataset("w", (3,), "f4", external=[("/etc/passwd", 0, 12)]), "w lies in other files"),
+    (lambda file: file.create_dataset("w", dtype="f4"), "w is empty"),
+    (lambda file: file.create_dataset("w", (10 ** 6, 10 ** 6), "f4", chunks=(1000, 1000)), "more than 2,147,483,648 bytes"),
+    (lambda file: [file.create_dataset(f"w{i}", (10 ** 4, 10 ** 4), "f4", chunks=(100, 100)) for i in range(9)], "more than")])
+def test_weights_that_lie_elsewhere_or_claim_more_than_there_is_are_refused(make, words, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file)
+    with pytest.raises(UserError, match=words):
+        read_hdf5(tmp_path / "a.h5")

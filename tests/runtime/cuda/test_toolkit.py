@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from runtime.cuda import toolkit
 from runtime.cuda.toolkit import LIBRARIES, Toolkit, completed, cudnn_major, find_toolkits, inspect_toolkit, wheel_folders
 
+ROOT = Path(__file__).resolve().parents[3]
 OTHERS = tuple(name for name in LIBRARIES if name not in ("cudart", "cudnn", "cublasLt"))
 
 
@@ -130,3 +133,24 @@ def test_wheels_are_looked_for_where_they_are_named_first(tmp_path):
     named = fake_wheels(tmp_path / "named")
     assert wheel_folders({"IIDM_CUDA_WHEELS": str(named)})[:2] == [named / "nvidia/cu13", named / "nvidia/cudnn"]
     assert wheel_folders({"IIDM_CUDA_WHEELS": str(tmp_path / "absent")}) == wheel_folders({})
+
+
+def test_wheels_of_a_virtual_environment_are_found_from_one_that_was_made_from_it(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "outer"], check=True)
+    outer = tmp_path / "outer/bin/python3"
+    subprocess.run([outer, "-m", "venv", "--without-pip", tmp_path / "inner"], check=True)
+    site, = (tmp_path / "outer/lib").glob("python3*/site-packages")
+    fake_wheels(site)
+    ask = "import os; from runtime.cuda.toolkit import wheel_folders; print(*wheel_folders(os.environ), sep='\\n')"
+    environ = {"PATH": f"{outer.parent}{os.pathsep}{os.environ['PATH']}"}
+    found = subprocess.run([tmp_path / "inner/bin/python3", "-c", ask], cwd=ROOT, env=environ, capture_output=True, text=True,
+                           check=True).stdout.splitlines()
+    assert [str(site / "nvidia" / name) for name in ("cu13", "cudnn")] == [path for path in found if str(tmp_path) in path]
+
+
+def test_a_python3_on_the_path_that_does_not_run_has_no_wheels(tmp_path):
+    broken = tmp_path / "bin/python3"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    assert wheel_folders({"PATH": str(broken.parent)}) == wheel_folders({})

@@ -1,0 +1,1 @@
+"""Scores of images: the networks that measure, the metrics, the sheets to look at."""

@@ -1,0 +1,1 @@
+"""The networks that measure: Inception, SegFormer, NIMA, DeepLab, LPIPS."""

@@ -1,0 +1,1 @@
+"""A campaign of hostile attempts against the scripts: `make torture`."""
