@@ -50,8 +50,8 @@ def test_a_checkpoint_says_in_todays_words_what_it_said_in_others():
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "unet"])
-def test_the_demos_weights_are_read(name):
-    rounds = config_from(read_header(ROOT / f"demo/weights/{name}.safetensors", name).config).sampling.rounds
+def test_the_small_networks_weights_are_read(name):
+    rounds = config_from(read_header(ROOT / f"demo/weights/mini/{name}.safetensors", name).config).sampling.rounds
     assert [(r.t_start, r.steps) for r in rounds] == [(620, 32)]
 
 

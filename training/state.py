@@ -63,6 +63,7 @@ class TrainingState:
         under = lambda prefix: {name[len(prefix):]: a for name, a in tensors.items() if name.startswith(prefix)}
         for name, array in under("raw.").items():
             self.parameters[name].update(jt.array(array))
+        jt.sync(list(self.parameters.values()))     # Jittor does not always compile what is made of arrays that wait
         if self.loss_scale.active:
             self.loss_scale.load(np.asarray(tensors["loss_scale"]))
         self.steps_done, updates = steps_done, steps_done - self.loss_scale.skipped

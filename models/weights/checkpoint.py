@@ -185,6 +185,7 @@ def fill(model, tensors, where):
         raise UserError(problems)
     for name, var in parameters.items():
         var.update(jt.array(array(name)))
+        var.sync()      # Jittor does not always compile what is made of an array that still waits
 
 
 def weights_hash(model):
