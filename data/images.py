@@ -90,13 +90,13 @@ def mask_problem(path, height, width):
 
 @contextlib.contextmanager
 def open_image(path):
-    """A picture, opened; within the block its size and format are known, and what Pillow raises is a UserError.
+    """A picture in a file, or in what reads like one, opened; within the block its size and format are known, and what Pillow raises is a UserError.
 
     The one way an image file comes in: by an explicit list of formats, ordinary files only (a pipe would be waited for), and
     no larger than memory bears.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not hasattr(path, "read") and not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"{path}: found no ordinary file, expected an image")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                            # Pillow's remarks on odd but readable files

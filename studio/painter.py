@@ -102,11 +102,12 @@ class Painter:
 
         style: uint8 (H, W, 3); mask_png: bytes; watch: studio.server.Watch, told after every step and round.
         """
-        factor, count = self.config.autoencoder.factor, len(names)
+        factor, count = self.config.label_factor, len(names)
         labels = read_labels(Upload(mask_png, "the mask"), self.height // factor, self.width // factor)
         seen = Seen(self, sampling, watch)
         images, _ = synthesise(self.networks.encode, seen.decode, seen, np.stack([style] * count), np.stack([labels] * count),
-                               names, sampling, self.networks.schedule, self.config.unet.latent_channels, seen.step)
+                               names, sampling, self.networks.schedule, self.config.unet.latent_channels, seen.step,
+                               latent_size=self.config.latent_size)
         return images
 
     def segment(self, image):
