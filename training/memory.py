@@ -67,8 +67,8 @@ def counted():
     """Yields a list to which every call of a convolution adds the numbers that it gives."""
     plain, found = Conv.execute, []
 
-    def execute(self, x):
-        y = plain(self, x)
+    def execute(self, x, residual=None):
+        y = plain(self, x, residual)
         found.append(math.prod(y.shape))
         return y
 

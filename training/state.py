@@ -63,6 +63,9 @@ class TrainingState:
         under = lambda prefix: {name[len(prefix):]: a for name, a in tensors.items() if name.startswith(prefix)}
         for name, array in under("raw.").items():
             self.parameters[name].update(jt.array(array))
+        # Or an array of one element, such as the bias of a convolution with one output, becomes a constant in the
+        # operators that read it, and some of those do not compile.
+        jt.sync(list(self.parameters.values()))
         if self.loss_scale.active:
             self.loss_scale.load(np.asarray(tensors["loss_scale"]))
         self.steps_done, updates = steps_done, steps_done - self.loss_scale.skipped
