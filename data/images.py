@@ -90,7 +90,8 @@ def mask_problem(path, height, width):
 
 @contextlib.contextmanager
 def open_image(path):
-    """A picture in a file, or in what reads like one, opened; within the block its size and format are known, and what Pillow raises is a UserError.
+    """A picture in a file, or in what reads like one, opened; within the block its size and format are known, and what Pillow
+    raises is a UserError.
 
     The one way an image file comes in: by an explicit list of formats, ordinary files only (a pipe would be waited for), and
     no larger than memory bears.

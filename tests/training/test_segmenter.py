@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from configs.schema import Config, ConfigError, SegmenterConfig, StageConfig, config_dict, section_from
+from configs.schema import Config, ConfigError, StageConfig, config_dict, section_from
 from data.landscape import CLASSES
 from data.synthetic import write_dataset
 from evaluation.metrics.classes import ADE20K
