@@ -18,7 +18,7 @@ from runtime.log import progress_bar
 
 
 def recompute(config, pairs, checkpoint):
-    """Writes CHECKPOINT-statistics.safetensors beside a checkpoint and returns its path. config: whose
+    """Writes statistics-NAME.safetensors beside a checkpoint and returns its path. config: whose
     `train` and `data` say how batches are read."""
     saved, weights = open_gan(checkpoint)
     saved.data, saved.train = config.data, config.train
@@ -45,7 +45,7 @@ def recompute(config, pairs, checkpoint):
             progress.update()
     if gan.codes:
         restore(gan, {"mean_codes": sums / np.maximum(images, 1)[:, None], "codes_seen": images})
-    path = Path(checkpoint).with_name(f"{Path(checkpoint).stem}-statistics.safetensors")
+    path = Path(checkpoint).with_name(f"statistics-{Path(checkpoint).stem}.safetensors")  # no checkpoint of the run
     write_checkpoint(path, parameters_of(gan), weights.header)
     return path
 

@@ -9,11 +9,14 @@ reference unused.
 import argparse
 import json
 import re
+import sys
 import time
 from pathlib import Path
 
 import yaml
 
+if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 from runtime.errors import UserError, run_script
 from runtime.files import write_bytes, write_json
 

@@ -20,7 +20,7 @@ from runtime.documents import parse_json
 from runtime.errors import RunError, UserError
 from runtime.files import replacing, room_for
 
-KINDS = ("unet", "autoencoder", "segmenter")
+KINDS = ("unet", "autoencoder", "segmenter", "gan")
 RAW = "raw."
 FORMAT = "iidm-1"
 UNKNOWN = "0" * 64                                   # in a checksum's place until it is known

@@ -78,7 +78,8 @@ def test_every_family_learns_saves_and_paints_the_submission(trained, data, tmp_
     saved = load_file(checkpoint)
     assert {name for name in saved if not name.startswith("raw.")} == set(drawn)
     moved = [name for name in drawn if not np.array_equal(drawn[name].numpy(), saved[f"raw.{name}"])]
-    assert len(moved) > 0.8 * sum(not is_buffer(name) for name in drawn)
+    # SEAN has layers for every class, of which those of classes that no mask has rest.
+    assert len(moved) > (0.5 if family == "sean" else 0.8) * sum(not is_buffer(name) for name in drawn)
     paint(data, checkpoint, tmp_path / "all")
     paint(data, checkpoint, tmp_path / "one", "--limit", "1", "--candidates", "2")
     images = sorted((tmp_path / "all").glob("*.jpg"))
