@@ -27,7 +27,7 @@ def cudnn_conv(x, weight, bias=None, residual=None, stride=1, padding=0, last=Fa
     more = [array for array in (bias, residual) if array is not None]
     if residual is not None and bias is None or any(str(array.dtype) != str(x.dtype) for array in more):
         raise ValueError(f"cudnn_conv: expected bias and residual of {x.dtype}, no residual without bias, got "
-                         f"{[array and str(array.dtype) for array in (bias, residual)]}")
+                         f"{[None if array is None else str(array.dtype) for array in (bias, residual)]}")
     if not gpu():
         raise ValueError("cudnn_conv: has no CPU version; conv2d computes on both")
     return CudnnConv({"stride": stride, "padding": padding, "last": int(last)}, epilogue)(x, weight, *more)
