@@ -37,7 +37,8 @@ def main(argv):
     for folder in ("training", "results", "styles", "styles-results", "scores"):
         shutil.rmtree(RUN / folder, ignore_errors=True)  # the landscapes and Jittor's operators are kept, the run is made anew
 
-    data, averaged = RUN / "data", RUN / "training/checkpoints/ensemble.safetensors"
+    data = RUN / f"data-{args.train}-{args.test}-512x384"      # landscapes of another length or version stay
+    averaged = RUN / "training/checkpoints/ensemble.safetensors"
     step("Landscapes with their masks", "-m data.synthetic", synthetic.main,
          ["--output", data, "--train", args.train, "--test", args.test, "--width", 512, "--height", 384])
     step("The U-Net, trained a little further from demo/weights", "train.py", train.main,
