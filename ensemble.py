@@ -43,7 +43,7 @@ def main(argv):
     args = parse(argv)
     from models.weights.average import average
     from models.weights.loading import open_weights
-    from training.run import ranked
+    from models.weights.ranking import ranked
     paths = [Path(path) for path in args.checkpoints]
     output = args.output
     if args.run:

@@ -1,7 +1,7 @@
 """Trains IIDM: the autoencoder when there is none, the latent cache, then the U-Net (Algorithm 1)."""
 import argparse
 
-from configs.schema import check_config, config_yaml, load_config
+from configs.reading import check_config, config_yaml, load_config
 from models.weights.files import find_autoencoder
 from runtime.errors import UserError, run_script
 
@@ -83,10 +83,10 @@ def train_row(config, args):
     pairs = checked_pairs(args.input_path, config.data)
     from baselines.statistics import recompute
     from baselines.trainer import train_gan
+    from models.weights.ranking import ranked
     from runtime.backend import DEVICE
     from runtime.distributed import one_process
     from training.claim import claim
-    from training.run import ranked
     one_process()
     if args.stage in ("gan", "all"):
         claim(config, ["gan"], pairs, args.data_changed)

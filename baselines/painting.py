@@ -16,7 +16,7 @@ from baselines.gan import GAN
 from baselines.layers import set_training
 from baselines.semantics import Semantics, instance_edges
 from baselines.weights import load_gan, open_gan
-from configs.schema import load_config
+from configs.reading import load_config
 from data.landscape import read_image, read_labels
 from ldm.noise import generator as keyed
 from ldm.pixels import from_uint8, to_uint8

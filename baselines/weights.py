@@ -4,7 +4,7 @@ from pathlib import Path
 from baselines.gan import GAN
 from baselines.networks import settle
 from baselines.published import family_of, infer_encoder, infer_generator, modern
-from configs.schema import config_dict, config_from
+from configs.reading import config_dict, config_from
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, fill, read_header
 from models.weights.foreign import Weights

@@ -54,7 +54,7 @@ def main(argv):
     args = parse(argv)
     import evaluate
     import test
-    from configs.schema import config_dict, load_config
+    from configs.reading import config_dict, load_config
     from models.weights.loading import open_weights
     from runtime import pictures
     output = Path(args.output)

@@ -8,7 +8,7 @@ import numpy as np
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import peak_mb, report, seconds
-from configs.schema import load_config
+from configs.reading import load_config
 from models.autoencoder import build_autoencoder
 from runtime.backend import jt
 

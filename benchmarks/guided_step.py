@@ -16,7 +16,8 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.flops import counting
 from benchmarks.measure import conv_gflops, gpu_mb, peak_mb, seconds
-from configs.schema import PRECISIONS, load_config
+from configs.reading import load_config
+from configs.schema import PRECISIONS
 from ldm.guidance import guided
 from models.cached_unet import BYTES, CachedUNet
 from models.layers import initialise, parameters_of

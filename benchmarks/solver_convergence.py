@@ -20,7 +20,8 @@ from PIL import Image
 
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-from configs.schema import RoundConfig, load_config
+from configs.reading import load_config
+from configs.schema import RoundConfig
 from data.landscape import check_test, find_test, read_image, read_labels
 from data.synthetic import write_dataset
 from ldm.algorithm2 import calls, noised, points_of, recoloured, synthesise

@@ -22,7 +22,8 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.guided_step import areas
 from benchmarks.measure import peak_mb, seconds
-from configs.schema import PRECISIONS, config_from, load_config
+from configs.reading import config_from, load_config
+from configs.schema import PRECISIONS
 from data.landscape import find_test, read_image, read_labels
 from data.synthetic import write_dataset
 from demo.weights import MINI

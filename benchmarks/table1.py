@@ -104,7 +104,7 @@ def paint(name, checkpoint, args, output):
 
 def sampling_file(name, checkpoint, given, output):
     """A yaml with the `sampling` of a diffusion row; DM begins with noise alone and takes one round."""
-    from configs.schema import config_dict, load_config
+    from configs.reading import config_dict, load_config
     from models.weights.loading import open_weights
     tree = config_dict(load_config(given)) if given else open_weights(checkpoint, "unet").header.config
     sampling = tree["sampling"]

@@ -22,7 +22,7 @@ import numpy as np
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.turns import Side
-from configs.schema import config_dict, load_config
+from configs.reading import config_dict, load_config
 from runtime.errors import RunError, UserError, run_script
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,7 +20,7 @@ import numpy as np
 
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-from configs.schema import load_config
+from configs.reading import load_config
 
 CARDS = (12, 24, 40, 80)      # GB
 WAYS = ("none", "blocks")

@@ -13,7 +13,8 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.flops import counting, unet_parts
 from benchmarks.measure import conv_gflops, peak_mb, report, seconds
-from configs.schema import PRECISIONS, load_config
+from configs.reading import load_config
+from configs.schema import PRECISIONS
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from models.layers import parameters_of

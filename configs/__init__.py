@@ -1,1 +1,1 @@
-"""Experiments: one dataclass per section in schema.py, one yaml each."""
+"""Experiments: one dataclass per section in schema.py, read by reading.py, one yaml each."""

@@ -24,7 +24,7 @@ def main(argv):
     import demo.__main__ as whole
     import train
     from benchmarks import ablation
-    from training.run import ranked
+    from models.weights.ranking import ranked
     training, data = RUN / "training", TABLE / "data"
     if not (training / "checkpoints" / "ensemble.safetensors").is_file():
         whole.main([])

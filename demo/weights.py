@@ -7,7 +7,7 @@ Killed and started again, it goes on.
 import argparse
 from pathlib import Path
 
-from configs.schema import config_dict, load_config
+from configs.reading import config_dict, load_config
 from data.synthetic import write_dataset
 from runtime.errors import run_script
 
@@ -31,7 +31,7 @@ def main(argv):
 
 def export(config):
     """The run's autoencoder and its best U-Net as float16 safetensors; configs/demo.yaml starts from them."""
-    from training.run import ranked
+    from models.weights.ranking import ranked
     write(config, "autoencoder", config.autoencoder.path)
     write(config, "unet", ranked(config.train.run)[0][0])
 

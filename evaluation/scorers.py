@@ -5,7 +5,7 @@ from typing import Callable
 
 import numpy as np
 
-from configs.schema import section_from
+from configs.reading import section_from
 from data.landscape import CLASSES
 from evaluation.metrics.classes import class_map, source_of, to_challenge
 from evaluation.metrics.resize import inception_input

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from configs.schema import config_dict, config_from, load_config, read_yaml, resolve, section_from
+from configs.reading import config_dict, config_from, load_config, read_yaml, resolve, section_from
 from ldm.schedule import make_schedule
 from models import precision
 from models.cached_unet import CachedUNet
@@ -12,9 +12,9 @@ from models.unet import build_unet
 from models.weights.checkpoint import fill, weights_hash
 from models.weights.files import SUFFIXES, find_autoencoder
 from models.weights.loading import autoencoder_config, check_architecture, load_autoencoder, open_weights
+from models.weights.ranking import ranked
 from runtime.backend import jt
 from runtime.errors import UserError
-from training.run import ranked
 
 RELEASED = Path("checkpoints/iidm.safetensors")
 PUBLISHED = [Path("checkpoints/average-176k-266k.pkl"),                     # the authors' own name for theirs

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.legacy import translate_sampling
-from configs.schema import config_dict
+from configs.reading import config_dict
 from data.images import open_image
 from runtime import pictures
 from runtime.documents import read_json

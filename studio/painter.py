@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from configs.schema import config_dict
+from configs.reading import config_dict
 from data.landscape import read_labels
 from data.synthetic import scene
 from ldm.algorithm2 import synthesise

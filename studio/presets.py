@@ -2,7 +2,8 @@
 import dataclasses
 from dataclasses import dataclass
 
-from configs.schema import CONFIGS, ConfigError, SamplingConfig, load_config
+from configs.reading import load_config
+from configs.schema import CONFIGS, ConfigError, SamplingConfig
 from ldm.algorithm2 import evaluations
 from runtime.errors import UserError
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import test
 import train
-from configs.schema import config_from, config_yaml
+from configs.reading import config_from, config_yaml
 from models.weights.checkpoint import read_header
 from runtime.errors import UserError
 from tests.helpers import ROOT, on_cpu

@@ -1,7 +1,7 @@
 """The demo's configs and the weights shipped for it. `make demo` itself is the test of the whole chain."""
 import pytest
 
-from configs.schema import load_config, section_from
+from configs.reading import load_config, section_from
 from demo.weights import WEIGHTS
 from models.autoencoder import build_autoencoder
 from models.unet import UNet

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import evaluate as script
-from configs.schema import Config, config_dict
+from configs.reading import config_dict
+from configs.schema import Config
 from data.landscape import read_image, read_labels
 from data.synthetic import write_dataset
 from evaluation import scorers

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 import test as script
-from configs.schema import Config, RoundConfig, SamplingConfig, config_dict
+from configs.reading import config_dict
+from configs.schema import Config, RoundConfig, SamplingConfig
 from data.synthetic import write_dataset
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, weights_hash, write_checkpoint

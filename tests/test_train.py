@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from configs.schema import load_config
+from configs.reading import load_config
 from data.synthetic import write_dataset
 from runtime.log import RunLog
 from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET

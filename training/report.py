@@ -100,7 +100,7 @@ def chart(series, log_y=False):
 
 def checkpoints(root, stage):
     """The checkpoints that are kept, the best first."""
-    from training.run import ranked
+    from models.weights.ranking import ranked
     found = ranked(root, stage)
     if not found:
         return ""

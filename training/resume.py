@@ -1,5 +1,5 @@
 """Whether a run may go on from its saved state: what a step computes must be as it was."""
-from configs.schema import config_dict, config_from
+from configs.reading import config_dict, config_from
 from runtime.errors import UserError
 
 # Options that do not change what a step computes: a resumed run may differ in them.

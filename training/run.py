@@ -12,10 +12,10 @@
 """
 from pathlib import Path
 
-from configs.schema import config_dict, config_yaml
+from configs.reading import config_dict, config_yaml
 from data.batches import prefetch
 from models.layers import parameters_of
-from models.weights.checkpoint import Header, read_header, write_checkpoint
+from models.weights.checkpoint import Header, write_checkpoint
 from runtime import pictures
 from runtime.errors import RunError, Stopped, UserError
 from runtime.files import write_bytes
@@ -23,7 +23,6 @@ from runtime.log import RunLog, progress_bar
 from training.adamw import learning_rate
 from training.finite import check_weights
 from training.meter import LossMeter
-from training.ranking import score
 from training.ranks import Alone
 from training.resume import check_resume
 from training.saved_state import SavedState
@@ -222,14 +221,6 @@ class Run:
                     steps.append(entry["step"])
                     values.append(entry[name])
         pictures.loss_curve(self.folder / "loss.png", series, title=f"{self.root.name}: {self.stage}", log_y=True)
-
-
-def ranked(root, stage="unet"):
-    """[(path, Header)] of a run's checkpoints of one stage, the best by train.STAGE.best_by first."""
-    paths = sorted((Path(root) / "checkpoints").glob(f"{stage}-*.safetensors"))
-    found = [(path, read_header(path, stage)) for path in paths]
-    best_by = lambda header: header.config.get("train", {}).get(stage, {}).get("best_by", "auto")
-    return sorted(found, key=lambda item: (score(item[1].metrics, best_by(item[1])), -item[1].step))
 
 
 def rows_of_batch(batch, first, every):

@@ -15,11 +15,12 @@ from ldm.noise import generator
 from models.layers import initialise, parameters_of
 from models.weights.checkpoint import read_header
 from models.weights.loading import is_ours
+from models.weights.ranking import ranked
 from runtime import pictures
 from runtime.backend import jt
 from runtime.errors import UserError
 from training.cross_entropy import cross_entropy
-from training.run import Run, ranked
+from training.run import Run
 
 SHOWN = 4                                                     # rows in the picture
 BEYOND = np.rint(255 * np.array(MEAN)).astype(np.uint8)       # colour beyond an image's border: the network sees zeros

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.schema import config_from
+from configs.reading import config_from
 from data.batches import train_val_split
 from data.landscape import find_train
 from ldm.schedule import make_schedule

@@ -16,10 +16,10 @@ from models.precision import compute_in, imitated, resolve
 from models.unet import build_unet
 from models.weights.checkpoint import weights_hash
 from models.weights.loading import load_weights
+from models.weights.ranking import score
 from runtime import pictures
 from runtime.backend import jt
 from training.memory import checkpoints, cost
-from training.ranking import score
 from training.ranks import ranks_here
 from training.run import Run
 from training.validation import Painted

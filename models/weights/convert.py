@@ -40,7 +40,7 @@ def parse(argv):
 
 def scaled(weights, latent_scale):
     """Weights of an autoencoder whose latents are multiplied by latent_scale."""
-    from configs.schema import section_from
+    from configs.reading import section_from
     from models.autoencoder import build_autoencoder, scale_latents
     from models.layers import parameters_of
     from models.weights.checkpoint import fill
@@ -68,7 +68,7 @@ def main(argv):
         raise UserError(f"--latent_scale is {args.latent_scale}, expected 1e-06 to 1e+06")
     not_an_input(args.output, [args.input])
     check_writable(Path(args.output).parent)
-    from configs.schema import section_from
+    from configs.reading import section_from
     from models.weights.checkpoint import LazyTensor, write_checkpoint
     from models.weights.foreign import check_whole, convert
     from models.weights.loading import is_ours, open_weights

@@ -5,7 +5,8 @@ models/formats reads the file, models/weights/key_maps.py knows the names, model
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from configs.schema import Config, ConfigError, config_dict, section_from
+from configs.reading import config_dict, section_from
+from configs.schema import Config, ConfigError
 from models.autoencoder import build_autoencoder
 from models.layers import parameters_of
 from models.unet import build_unet

@@ -2,7 +2,8 @@
 import struct
 from pathlib import Path
 
-from configs.schema import UNetConfig, section_from
+from configs.reading import section_from
+from configs.schema import UNetConfig
 from models.autoencoder import build_autoencoder, scale_latents
 from models.weights.architecture import infer_autoencoder, infer_unet
 from models.weights.checkpoint import FORMAT, RAW, fill, open_checkpoint, read_header, stored_tensors

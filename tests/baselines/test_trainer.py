@@ -11,15 +11,15 @@ from baselines.layers import is_buffer
 from baselines.painting import Painter, load_networks, settings
 from baselines.statistics import recompute
 from baselines.trainer import Batch, fit, train_gan
-from configs.schema import config_from
+from configs.reading import config_from
 from data.landscape import find_train
 from data.synthetic import write_dataset
 from ldm.noise import generator as keyed
 from models.layers import parameters_of
 from models.weights.average import average
+from models.weights.ranking import ranked
 from runtime.errors import UserError
 from tests.helpers import on_cpu
-from training.run import ranked
 
 SIZE = {"height": 64, "width": 96, "validation": 1}
 OPTIONS = {"channels": 4, "routing_channels": 2, "first_channels": 4, "conv_experts": 2, "norm_experts": 2}

@@ -1,6 +1,6 @@
 """benchmarks/ablation.py: the rows of Table 2."""
 from benchmarks.ablation import PAPER, markdown, sampling_of
-from configs.schema import config_dict, config_from, load_config
+from configs.reading import config_dict, config_from, load_config
 
 WHOLE = config_dict(load_config("iidm"))["sampling"]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from configs.legacy import old_words, translate, translate_round
-from configs.schema import CONFIGS, ConfigError, RoundConfig, config_from, load_config
+from configs.reading import config_from, load_config
+from configs.schema import CONFIGS, ConfigError, RoundConfig
 from ldm.schedule import at, make_schedule, spaced
 
 OLD = {"sampler": "ddim", "steps": 500, "start": 300, "spacing": "published", "levels": 0, "guidance": 3.5,

@@ -5,7 +5,8 @@ import typing
 
 import pytest
 
-from configs.schema import Config, ConfigError, check_config, out_of_range, section_from
+from configs.reading import check_config, out_of_range, section_from
+from configs.schema import Config, ConfigError
 
 
 def sections(kind):

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 import yaml
 
-from configs.schema import CONFIGS, Config, ConfigError, config_dict, config_from, config_yaml, load_config
+from configs.reading import config_dict, config_from, config_yaml, load_config
+from configs.schema import CONFIGS, Config, ConfigError
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from configs.schema import ConfigError, config_from
+from configs.reading import config_from
+from configs.schema import ConfigError
 from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule

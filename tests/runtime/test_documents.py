@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from configs.schema import ConfigError, config_from, load_config
+from configs.reading import config_from, load_config
+from configs.schema import ConfigError
 from runtime.documents import Malformed, parse_json, parse_yaml, read_json, read_yaml
 from runtime.errors import UserError
 

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from configs.schema import Config, config_dict
+from configs.reading import config_dict
+from configs.schema import Config
 from runtime.backend import jt
 from sampling.networks import contradictions, in_parts, rows_at_once
 
@@ -33,7 +34,7 @@ def test_more_memory_takes_more_images_and_at_least_one_goes():
     ("autoencoder: {path: other.safetensors}", (), []),
     ("diffusion: {timesteps: 1000}", (), [])])
 def test_a_yaml_beside_a_checkpoint_contradicts_it_only_where_it_names_something_else(text, free, words, tmp_path):
-    from configs.schema import load_config
+    from configs.reading import load_config
     path = tmp_path / "c.yaml"
     path.write_text(text)
     theirs = config_dict(load_config(path, whole=False))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import test as script
-from configs.schema import Config, RoundConfig, SamplingConfig, config_dict, load_config
+from configs.reading import config_dict, load_config
+from configs.schema import Config, RoundConfig, SamplingConfig
 from data.synthetic import scene
 from ldm.schedule import make_schedule
 from models.layers import parameters_of

@@ -23,7 +23,8 @@ class Bench:
     """Data, networks and a whole results folder that all attempts share, and a scratch folder for each of them."""
 
     def __init__(self, root):
-        from configs.schema import Config, RoundConfig, SamplingConfig, config_dict
+        from configs.reading import config_dict
+        from configs.schema import Config, RoundConfig, SamplingConfig
         from data.synthetic import write_dataset
         from models.layers import parameters_of
         from models.weights.checkpoint import Header, weights_hash, write_checkpoint

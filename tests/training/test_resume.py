@@ -2,7 +2,8 @@ import copy
 
 import pytest
 
-from configs.schema import Config, config_dict
+from configs.reading import config_dict
+from configs.schema import Config
 from models.weights.checkpoint import Header
 from runtime.errors import UserError
 from training.resume import check_resume

@@ -7,11 +7,11 @@ from safetensors.numpy import load_file
 
 from configs.schema import Config, StageConfig
 from models.kernels.casting import to, to_float32
+from models.weights.ranking import ranked, score
 from runtime.backend import jt, nn
 from runtime.errors import RunError
 from training.adamw import AdamW
-from training.ranking import score
-from training.run import Run, ranked
+from training.run import Run
 
 ROWS = 4
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from configs.schema import Config, ConfigError, StageConfig, config_dict, section_from
+from configs.reading import config_dict, section_from
+from configs.schema import Config, ConfigError, StageConfig
 from data.landscape import CLASSES
 from data.synthetic import write_dataset
 from evaluation.metrics.classes import ADE20K

@@ -4,7 +4,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import ensemble
-from configs.schema import Config, config_dict
+from configs.reading import config_dict
+from configs.schema import Config
 from models.weights.average import average
 from models.weights.checkpoint import Header, read_header, write_checkpoint
 from runtime.errors import UserError

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import ensemble
-from configs.schema import Config, config_dict
+from configs.reading import config_dict
+from configs.schema import Config
 from models.weights import convert
 from models.weights.average import average
 from models.weights.checkpoint import Header, read_header, tensor_shapes, write_checkpoint

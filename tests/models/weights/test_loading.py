@@ -11,7 +11,8 @@ import pytest
 
 import ensemble
 import test as script
-from configs.schema import AutoencoderConfig, Config, config_dict, config_yaml
+from configs.reading import config_dict, config_yaml
+from configs.schema import AutoencoderConfig, Config
 from data.synthetic import write_dataset
 from models.layers import parameters_of
 from models.unet import UNet

@@ -1,4 +1,8 @@
 """Which of a run's checkpoints are the best."""
+from pathlib import Path
+
+from models.weights.checkpoint import read_header
+
 HIGHER = ("S", "M")        # of the metrics that a checkpoint may be ranked by, those that are better when higher
 
 
@@ -10,3 +14,11 @@ def score(metrics, best_by="auto"):
     value = metrics.get(name, float("nan"))
     value = -value if name in HIGHER else value
     return value if value == value else float("inf")
+
+
+def ranked(root, stage="unet"):
+    """[(path, Header)] of a run's checkpoints of one stage, the best by train.STAGE.best_by first."""
+    paths = sorted((Path(root) / "checkpoints").glob(f"{stage}-*.safetensors"))
+    found = [(path, read_header(path, stage)) for path in paths]
+    best_by = lambda header: header.config.get("train", {}).get(stage, {}).get("best_by", "auto")
+    return sorted(found, key=lambda item: (score(item[1].metrics, best_by(item[1])), -item[1].step))
