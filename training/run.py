@@ -16,6 +16,7 @@ from configs.reading import config_dict, config_yaml
 from data.batches import prefetch
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, write_checkpoint
+from models.weights.ranking import ranked
 from runtime import pictures
 from runtime.errors import RunError, Stopped, UserError
 from runtime.files import write_bytes
