@@ -17,6 +17,7 @@ from runtime import errors
 from runtime.cuda.patch import patched_copy
 from runtime.device import choose_device, settings
 from runtime.errors import RunError
+from runtime.interrupts import second_ends
 from runtime.tools import check_tools
 
 MPI = "OMPI_COMM_WORLD_SIZE"      # by which Jittor knows that mpirun started it
@@ -43,6 +44,7 @@ def process_kept():
         for number, handler in handlers.items():
             with contextlib.suppress(ValueError, TypeError):     # not the main thread; a handler Python did not set
                 signal.signal(number, handler)
+        second_ends()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 
+from runtime.interrupts import second_ends
+
 AT_FAILURE = []  # functions of the exit status, called before a script ends with one that is not 0
 SHOWN = 20  # a folder with 10,000 bad files is one mistake, not 10,000 lines
 LONGEST = 1000  # characters of a line: a name of 5,000 characters hides what is wrong with it
@@ -75,6 +77,7 @@ def run_script(main, argv=None):
     nobody reads any more (`| head`) ends the program quietly with status 141, as it does others'.
     """
     any_terminal()
+    second_ends()
     try:
         working_directory()
         main(sys.argv[1:] if argv is None else argv)
@@ -123,7 +126,7 @@ def say(error):
     if isinstance(error, MemoryError):
         return put([f"failed: not enough memory{': ' if str(error) else ''}{printable(error)}"], 1)
     with contextlib.suppress(ValueError):                     # not the main thread
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))    # a second one does not wait for what is tidied up
+        signal.signal(signal.SIGINT, signal.SIG_DFL)          # a second one does not wait for what is tidied up
     return put(["interrupted; what was saved is intact"], 130)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from runtime.errors import UserError, run_script
 
 EXAMPLES = """examples:
-  python -m studio                                         the demo's small networks: 128x96, on any CPU
+  python -m studio                                         the demo's small networks: 512x384, on any CPU
   python -m studio --checkpoint checkpoints/iidm.safetensors --styles TRAIN
   python -m studio --host 0.0.0.0 --token CHOOSE-ONE       for other machines of the network
 
@@ -74,6 +74,7 @@ def main(argv):
     hosts = {"127.0.0.1", "localhost", "[::1]", *args.name} | (set() if local else {"*", socket.gethostname()})
     app = application(Studio(painter, Queue().start(), shelf, results), hosts, port, args.token)
     shown = "127.0.0.1" if args.host == "0.0.0.0" else f"[{args.host}]" if ":" in args.host else args.host
+    sock.listen()                        # who connects on seeing the address waits for the server's first moments, unrefused
     print(f"open http://{shown}:{port}/" + (f"?token={args.token}" if args.token else ""), flush=True)
     config = uvicorn.Config(app, log_level="error", http="h11", ws="none", server_header=False, timeout_keep_alive=10,
                             limit_concurrency=256, timeout_graceful_shutdown=2)

@@ -3,6 +3,8 @@ import contextlib
 import signal
 import threading
 
+from runtime.interrupts import second_ends
+
 
 class Stop:
     """signum: the signal that asked for the end, or None."""
@@ -22,11 +24,13 @@ class Stop:
             yield
             return
         before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        second_ends()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            second_ends()
 
     def _note(self, signum, frame):
         if self.signum is not None and signum == signal.SIGINT:

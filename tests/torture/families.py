@@ -62,7 +62,7 @@ class Bench:
 
     def train(self, folder, *more, input_path=None):
         """train.py's command line; no attempt comes as far as a step."""
-        return ["--config", "demo", "--input_path", input_path or self.data / "train", "--stage", "segmenter", "--set",
+        return ["--config", "mini", "--input_path", input_path or self.data / "train", "--stage", "segmenter", "--set",
                 f"train.run={folder}/run", "--set", f"data.cache={folder}/latents", "--set", "data.height=48", "--set",
                 "data.width=64", *more]
 

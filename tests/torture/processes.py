@@ -142,7 +142,7 @@ def training_kills(bench, kills):
     def command(folder):
         lines = train_options(folder, **{"train.autoencoder.steps": steps, "train.autoencoder.save_every": 1,
                                          "train.autoencoder.sample_every": steps, "train.autoencoder.keep": 2})
-        return ["train.py", "--config", "demo", "--input_path", bench.data / "train", "--stage", "autoencoder", *lines]
+        return ["train.py", "--config", "mini", "--input_path", bench.data / "train", "--stage", "autoencoder", *lines]
     whole, killed = bench.scratch(), bench.scratch()
     result = f"run/checkpoints/autoencoder-{steps:08d}.safetensors"
     status, err = finish(start(*command(whole)))
