@@ -126,7 +126,8 @@ def say(error):
     if isinstance(error, MemoryError):
         return put([f"failed: not enough memory{': ' if str(error) else ''}{printable(error)}"], 1)
     with contextlib.suppress(ValueError):                     # not the main thread
-        signal.signal(signal.SIGINT, signal.SIG_DFL)          # a second one does not wait for what is tidied up
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))    # a second one does not wait for what is tidied up
+        second_ends()
     return put(["interrupted; what was saved is intact"], 130)
 
 
