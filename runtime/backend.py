@@ -17,7 +17,7 @@ from runtime import errors
 from runtime.cuda.patch import patched_copy
 from runtime.device import choose_device, settings
 from runtime.errors import RunError
-from runtime.interrupts import second_ends
+from runtime.interrupts import second_ends, second_would_end
 from runtime.tools import check_tools
 
 MPI = "OMPI_COMM_WORLD_SIZE"      # by which Jittor knows that mpirun started it
@@ -34,6 +34,7 @@ def process_kept():
     """Undoes what importing Jittor does to the process: signals, TLS, exits, tracebacks, the recursion limit."""
     context, hook, leave, limit = ssl._create_default_https_context, sys.excepthook, sys.exit, sys.getrecursionlimit()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGCHLD)}
+    ending = second_would_end()
     try:
         # Jittor's progress goes to stdout: a script's own output stays readable by programs.
         with contextlib.redirect_stdout(sys.stderr):
@@ -44,7 +45,8 @@ def process_kept():
         for number, handler in handlers.items():
             with contextlib.suppress(ValueError, TypeError):     # not the main thread; a handler Python did not set
                 signal.signal(number, handler)
-        second_ends()
+        if ending:
+            second_ends()
 
 
 @contextlib.contextmanager

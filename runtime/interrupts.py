@@ -1,10 +1,9 @@
 """Ctrl-C while Jittor computes or compiles: the first is heard when the call returns, the second ends the process at once.
 
 Python's handlers run between Python's own instructions, and a call into Jittor may take minutes: it compiles, or waits for
-another process that does. Without more a second Ctrl-C is no better than the first; and one that meets Jittor waiting for its
-lock makes it fail with a line about fcntl.
+another process that does. By itself a second Ctrl-C then does no more than the first, and the first makes Jittor fail with a
+line about fcntl where it waits for its lock.
 """
-import contextlib
 import ctypes
 import signal
 import sys
@@ -20,11 +19,23 @@ class Action(ctypes.Structure):
 
 def second_ends():
     """From now on a system call goes on after the first Ctrl-C, whose handler is called as before, and the second ends the
-    process. To be called again after each signal.signal(SIGINT, ...); a signal that is ignored stays so. Linux only."""
-    if sys.platform != "linux" or not callable(signal.getsignal(signal.SIGINT)):
-        return
-    with contextlib.suppress(OSError, AttributeError):
-        libc, action = ctypes.CDLL(None), Action()
-        if libc.sigaction(int(signal.SIGINT), None, ctypes.byref(action)) == 0:
-            action.flags |= RESTART | ONCE
-            libc.sigaction(int(signal.SIGINT), ctypes.byref(action), None)
+    process. signal.signal(SIGINT, ...) undoes it; a signal that is ignored stays so. Linux only: elsewhere nothing changes.
+
+    For scripts. Who imports this code and catches KeyboardInterrupt, as a notebook does, would lose the process at the second.
+    """
+    if sys.platform == "linux" and callable(signal.getsignal(signal.SIGINT)):
+        action = present()
+        action.flags |= RESTART | ONCE
+        ctypes.CDLL(None).sigaction(int(signal.SIGINT), ctypes.byref(action), None)
+
+
+def second_would_end():
+    """Whether second_ends() is in force."""
+    return sys.platform == "linux" and bool(present().flags & ONCE)
+
+
+def present():
+    """The Action of SIGINT."""
+    action = Action()
+    ctypes.CDLL(None).sigaction(int(signal.SIGINT), None, ctypes.byref(action))
+    return action

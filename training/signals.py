@@ -3,7 +3,7 @@ import contextlib
 import signal
 import threading
 
-from runtime.interrupts import second_ends
+from runtime.interrupts import second_ends, second_would_end
 
 
 class Stop:
@@ -23,6 +23,7 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():       # Python hears signals there only
             yield
             return
+        ending = second_would_end()
         before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         second_ends()
         try:
@@ -30,7 +31,8 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            second_ends()
+            if ending:
+                second_ends()
 
     def _note(self, signum, frame):
         if self.signum is not None and signum == signal.SIGINT:

@@ -46,6 +46,8 @@ def train(folder):
     print("begins at", run.steps_done, flush=True)
     for x, y in run.batches(make_batch):
         run.step({"loss": ((jt.matmul(jt.array(x), model.w) - jt.array(y)) ** 2).sum(1)})
+        if run.steps_done == 1:
+            print("stepped", flush=True)
         time.sleep(0.1)
         if run.due("save"):
             run.save({"val_loss": 1 / run.steps_done})

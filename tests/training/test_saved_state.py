@@ -96,6 +96,7 @@ def test_killed_five_times_at_random_moments_a_run_ends_with_the_same_bits(tmp_p
 @pytest.mark.parametrize("signum, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_step_saves_and_ends_with_its_status(tmp_path, signum, status):
     process = begin(tmp_path)
+    assert process.stdout.readline() == "stepped\n"         # in the loop it listens; before, a signal ends it as any program
     os.kill(process.pid, signum)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == status and "stopped at step" in errors, errors

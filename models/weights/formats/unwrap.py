@@ -68,6 +68,7 @@ def holders(table):
 
 
 def is_tensor(value):
+    """Whether a value of a file is a tensor, as a torch file or as any other form holds it."""
     return isinstance(value, (StoredTensor, Array))
 
 
