@@ -148,19 +148,17 @@ def options(bench):
     def walk(kind, prefix):
         hints = typing.get_type_hints(kind)
         for item in dataclasses.fields(kind):
-            hint, default = hints[item.name], getattr(kind(), item.name)
+            hint = hints[item.name]
             if dataclasses.is_dataclass(hint):
                 yield from walk(hint, f"{prefix}{item.name}.")
             elif hint in (int, float, list[int], list[float]):
-                yield f"{prefix}{item.name}", hint, item.metadata["range"], default
-    for name, hint, (low, high), _ in walk(schema.Config, ""):
+                yield f"{prefix}{item.name}", hint, item.metadata["range"], (item.metadata.get("length") or (0, 0))[0]
+    for name, hint, (low, high), least in walk(schema.Config, ""):
         whole, many = hint in (int, list[int]), typing.get_origin(hint) is list
         values = [low - 1, high + 1, "''", "a", "{}", "true", "1e400"] + ([-10 ** 30, 10 ** 30] if whole else [
             ".nan", ".inf", "-.inf", "1.0e+308"])
-        for value in values + [[]] * many:
+        for value in values + [[]] * (many and least > 0):
             text = f"{name}=[{value}]" if many and value != [] else f"{name}={value}"
-            if text.endswith(("levels=[]", "factors=[]")):
-                continue
             yield Attempt("options", text[:60], script(train.main, *bench.train(bench.scratch(), "--set", text)),
                           words=name.split(".")[-1])
     for text in ("guidance: .nan", "guidance: .inf", "guidance: 1.0e+308", "guidance: 0", "steps: 0", "steps: 100000000000",
