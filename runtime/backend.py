@@ -21,6 +21,7 @@ from runtime.interrupts import second_ends, second_would_end
 from runtime.tools import check_tools
 
 MPI = "OMPI_COMM_WORLD_SIZE"      # by which Jittor knows that mpirun started it
+NOTEBOOK = "JPY_PARENT_PID"       # by which it knows that a notebook did
 
 
 def core_is_built(cache_path, device):
@@ -77,6 +78,19 @@ def without_mpi(environ):
             environ[MPI] = found
 
 
+@contextlib.contextmanager
+def keeping_ctrl_c(environ):
+    """Makes Jittor's libraries leave SIGINT alone, as they do within a notebook: otherwise each that is loaded puts a handler
+    there which ends the process with status 1, until process_kept() has its turn."""
+    found = environ.get(NOTEBOOK)
+    environ[NOTEBOOK] = found or "0"
+    try:
+        yield
+    finally:
+        if found is None:
+            del environ[NOTEBOOK]                                # a child process decides for itself
+
+
 def start():
     """Imports Jittor and returns (jittor, device, reason). Raises UserError when something it needs is missing."""
     if "jittor" in sys.modules:
@@ -91,7 +105,7 @@ def start():
     before = os.environ.get("nvcc_path")
     os.environ.update(settings(os.environ, choice))
     try:
-        with process_kept(), quiet(os.environ), without_mpi(os.environ):
+        with process_kept(), keeping_ctrl_c(os.environ), quiet(os.environ), without_mpi(os.environ):
             jt, built_in = import_jittor(choice)
     finally:
         del os.environ["nvcc_path"]                  # a child process chooses for itself

@@ -33,7 +33,7 @@ except KeyboardInterrupt:
 facts["sum"] = float((jt.ones((2, 3)) * 2).sum().item())
 facts["mpi"] = [os.environ.get("OMPI_COMM_WORLD_SIZE"), jt.world_size]
 facts["nn"] = nn is jt.nn
-facts["environ"] = {name: os.environ.get(name) for name in ("nvcc_path", "log_silent", "cache_name")}
+facts["environ"] = {name: os.environ.get(name) for name in ("nvcc_path", "log_silent", "cache_name", "JPY_PARENT_PID")}
 print(json.dumps(facts))
 sys.exit(2)
 """
@@ -43,7 +43,7 @@ sys.exit(2)
 def process():
     """What a fresh process finds after importing the back end, and how it ended."""
     done = run_python(PROCESS, IIDM_DEVICE="cpu", nvcc_path=None, log_silent=None, log_v=None, cache_name=None,
-                      OMPI_COMM_WORLD_SIZE="3")
+                      JPY_PARENT_PID=None, OMPI_COMM_WORLD_SIZE="3")
     assert done.stdout, done.stderr
     return json.loads(done.stdout), done
 
@@ -77,7 +77,7 @@ def test_sys_exit_gives_its_status(process):
 
 def test_jittor_says_nothing_about_itself_and_hands_no_device_to_child_processes(process):
     facts, done = process
-    assert facts["environ"] == {"nvcc_path": None, "log_silent": None, "cache_name": "default"}
+    assert facts["environ"] == {"nvcc_path": None, "log_silent": None, "cache_name": "default", "JPY_PARENT_PID": None}
     assert "[i " not in done.stderr, done.stderr
 
 
@@ -199,6 +199,19 @@ def test_on_a_gpu_every_convolutions_algorithm_is_kept_and_its_workspace_is_boun
     monkeypatch.setitem(sys.modules, "jittor", SimpleNamespace(has_cuda=True, flags=SimpleNamespace(), cudnn=cudnn))
     jt, _ = backend.import_jittor(Choice("cuda", "a test"))
     assert jt.flags.use_cuda == 1 and asked == {"size": 10000, "ratio": 0.02}
+
+
+def test_ctrl_c_while_jittor_is_imported_ends_as_any_other():
+    """Its libraries each take the signal for themselves when they are loaded, unless told not to."""
+    code = ("import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "class CtrlC:\n    def find_spec(self, name, path=None, target=None):\n"
+            "        if name == 'jittor_core':\n            print('sent', file=sys.__stdout__, flush=True)\n"
+            "            os.kill(os.getpid(), signal.SIGINT)\n"
+            "from runtime.errors import run_script\n"
+            "def main(argv):\n    sys.meta_path.insert(0, CtrlC())\n    import runtime.backend\nrun_script(main)")
+    done = run_python(code, JPY_PARENT_PID=None)
+    assert done.stdout == "sent\n"
+    assert (done.returncode, done.stderr) == (130, "interrupted; what was saved is intact\n")
 
 
 def test_ctrl_c_ends_a_program_whose_compile_pool_runs():
