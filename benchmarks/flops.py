@@ -9,9 +9,10 @@ from models.layers import Conv, Linear
 
 
 @contextlib.contextmanager
-def counting(model):
-    """Within the block, calls of `model` add to the yielded {layer name: FLOPs}. Nothing else is changed."""
-    names = {id(module): name for name, module in model.named_modules()}
+def counting(model=None):
+    """Within the block, what every network's layers are called for adds to the yielded {layer name: FLOPs}; those
+    of `model` have names, others are "other". Nothing else is changed."""
+    names = {id(module): name for name, module in model.named_modules()} if model is not None else {}
     found = {}
 
     def add(name, flops):
@@ -21,11 +22,11 @@ def counting(model):
 
     def count_conv(self, x, residual=None):
         y = conv(self, x, residual)
-        add(names[id(self)], 2 * math.prod(y.shape) * math.prod(self.weight.shape[1:]))
+        add(names.get(id(self), "other"), 2 * math.prod(y.shape) * math.prod(self.weight.shape[1:]))
         return y
 
     def count_linear(self, x):
-        add(names[id(self)], 2 * x.shape[0] * math.prod(self.weight.shape))
+        add(names.get(id(self), "other"), 2 * x.shape[0] * math.prod(self.weight.shape))
         return linear(self, x)
 
     def count_attention(qkv, heads, **options):

@@ -17,6 +17,7 @@ import yaml
 
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+from benchmarks.ablation import sampling_of
 from runtime.errors import UserError, run_script
 from runtime.files import write_bytes, write_json
 
@@ -88,6 +89,7 @@ def paint(name, checkpoint, args, output):
     """Paints one row with test.py; {cost: number or None}, seconds being those of an image of this call."""
     import test
     from baselines.weights import is_gan
+    from benchmarks.flops import counting
     place = folder(output, name)
     command = ["--input_path", args.input_path, "--img_path", args.img_path, "--output_path", str(place),
                "--checkpoint", checkpoint, *(["--limit", str(args.limit)] if args.limit else [])]
@@ -96,10 +98,14 @@ def paint(name, checkpoint, args, output):
         command += ["--config", str(sampling_file(name, checkpoint, args.config, output))]
     before = len(list(place.glob("*.jpg")))
     start = time.monotonic()
-    test.main(command)
+    with counting() as found:
+        test.main(command)
     taken, images = time.monotonic() - start, len(list(place.glob("*.jpg"))) - before
-    cost = gan_cost(checkpoint) if gan else {"parameters": unet_parameters(checkpoint), "GFLOP": None}
-    return {**cost, "seconds": taken / images if images else None}
+    kept = output / f"{file_name(name)}-cost.json"
+    if images:                                       # otherwise all were there: what they cost was written down
+        write_json(kept, {"seconds": taken / images, "GFLOP": sum(found.values()) / images / 1e9})
+    measured = json.loads(kept.read_text()) if kept.is_file() else {"seconds": None, "GFLOP": None}
+    return {**measured, **gan_cost(checkpoint)} if gan else {**measured, "parameters": unet_parameters(checkpoint)}
 
 
 def sampling_file(name, checkpoint, given, output):
@@ -107,11 +113,7 @@ def sampling_file(name, checkpoint, given, output):
     from configs.reading import config_dict, load_config
     from models.weights.loading import open_weights
     tree = config_dict(load_config(given)) if given else open_weights(checkpoint, "unet").header.config
-    sampling = tree["sampling"]
-    if name == "DM":
-        first = sampling["rounds"][0]
-        sampling = {**sampling, "colour_transfer": "none",
-                    "rounds": [{**first, "start": first["steps"], "from_noise": True, "published_offset": False}]}
+    sampling = sampling_of("DM" if name == "DM" else "+CT", tree["sampling"], tree["diffusion"]["timesteps"])
     path = output / f"{file_name(name)}.yaml"
     write_bytes(path, yaml.safe_dump({"sampling": sampling}).encode())
     return path
