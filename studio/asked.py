@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Optional
 
 from runtime.errors import UserError
+from studio.presets import TRANSFERS
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 VARIATIONS = 4
-TRANSFERS = ("cielab8", "reinhard", "none")
 
 
 @dataclass

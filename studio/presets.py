@@ -3,11 +3,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from configs.reading import load_config
-from configs.schema import CONFIGS, ConfigError, SamplingConfig
+from configs.schema import COLOUR_TRANSFERS, CONFIGS, ConfigError, SamplingConfig
 from ldm.algorithm2 import evaluations
 from runtime.errors import UserError
 
 NAMED = (("turbo", "iidm_turbo", "Turbo"), ("published", "iidm", "Published recipe"))
+# Those that need no mask of the style picture, which a visitor's photo does not have.
+TRANSFERS = tuple(name for name in COLOUR_TRANSFERS if not name.startswith("class_"))
+WITHOUT_MASK = {"class_cielab": "cielab8", "class_monge_kantorovich": "monge_kantorovich"}
 STEPS, FROM_NOISE = 8, 20             # of UniPC, in a round of `fast` (docs/sampling.md), and in one from pure noise
 
 
@@ -37,8 +40,10 @@ def presets(own, schedule):
     """{id: Preset}, the first one the page's choice. own: the checkpoint's SamplingConfig; schedule: what it was trained on.
 
     `fast` has the rounds of `own` by a better solver, for the winning recipe that is iidm_fast; `sketch` is its first round,
-    for live mode. A named recipe that does not lie on the schedule is left out.
+    for live mode. A named recipe that does not lie on the schedule is left out. A colour transfer by classes becomes that
+    of the whole picture.
     """
+    own = dataclasses.replace(own, colour_transfer=WITHOUT_MASK.get(own.colour_transfer, own.colour_transfer))
     quick = dataclasses.replace(own, rounds=[quicker(round_) for round_ in own.rounds])
     found = {"fast": Preset("Fast", quick, evaluations(quick, schedule))}
     for id_, name, title in NAMED:

@@ -1,4 +1,5 @@
 """The studio's pictures are test.py's: painted by tiny networks, byte for byte."""
+import dataclasses
 
 import numpy as np
 import pytest
@@ -117,6 +118,11 @@ def test_fast_is_the_checkpoints_recipe_in_eight_steps_of_unipc_a_round_and_iidm
     found = presets(load_config("iidm").sampling, schedule)
     assert found["fast"].rounds == load_config("iidm_fast").sampling.rounds and found["fast"].evaluations == 48
     assert list(found) == ["fast", "sketch", "published"] and found["sketch"].rounds == found["fast"].rounds[:1]
+    by_classes = dataclasses.replace(load_config("iidm").sampling, colour_transfer="class_monge_kantorovich")
+    assert presets(by_classes, schedule)["fast"].sampling.colour_transfer == "monge_kantorovich"      # a style has no mask here
+    assert asked({"style": "s", "preset": "fast", "colour_transfer": "monge_kantorovich"}, found)
+    with pytest.raises(UserError, match="colour_transfer is 'class_cielab', expected cielab8 or reinhard"):
+        asked({"style": "s", "preset": "fast", "colour_transfer": "class_cielab"}, found)
     from_noise = presets(load_config("dm").sampling, schedule)
     assert [round_.steps for round_ in from_noise["fast"].rounds] == [20]
     with pytest.raises(UserError, match="begins from pure noise"):
