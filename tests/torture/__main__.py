@@ -42,9 +42,12 @@ def main(argv):
         if args.quick:
             wanted = [name for name in wanted if name in (*FAMILIES, "terminals", "full disk")]
         elif set(wanted) & {"controls", "checkpoints", "manifests", *PROCESSES}:
-            status, text = script(test.main, *bench.test(bench.scratch() / "r"))()       # Jittor compiles what painting needs
-            if status:
-                raise SystemExit(f"test.py does not paint here at all: {text}")
+            # Jittor compiles here, and takes its time, what the attempts below need.
+            painting = script(test.main, *bench.test(bench.scratch() / "r"))
+            for name, run in (("test.py", painting), ("train.py", bench.one_step())):
+                status, text = run()
+                if status:
+                    raise SystemExit(f"{name} does not run here at all: {text}")
         table, surprises = {}, []
         for name in wanted:
             if name in FAMILIES:

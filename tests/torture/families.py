@@ -66,6 +66,11 @@ class Bench:
                 f"train.run={folder}/run", "--set", f"data.cache={folder}/latents", "--set", "data.height=48", "--set",
                 "data.width=64", *more]
 
+    def one_step(self):
+        """A whole training, of one step."""
+        return script(train.main, *self.train(self.scratch(), "--set", "train.segmenter.steps=1", "--set",
+                                              "train.segmenter.batch_size=1", "--set", "train.segmenter.crop=0"))
+
     @property
     def kept(self):
         """What no attempt may change."""
@@ -83,9 +88,7 @@ def controls(bench):
     yield Attempt("controls", "ensemble.py", script(ensemble.main, bench.unet, bench.other, "--output",
                   bench.scratch() / "e.safetensors"), (0,), kept=bench.kept)
     yield Attempt("controls", "models.convert", script(convert.main, bench.unet, bench.scratch() / "c.safetensors"), (0,))
-    yield Attempt("controls", "train.py", script(train.main, *bench.train(bench.scratch(), "--set", "train.segmenter.steps=1",
-                  "--set", "train.segmenter.batch_size=1", "--set", "train.segmenter.crop=0")), (0,), kept=bench.kept,
-                  paints=True)
+    yield Attempt("controls", "train.py", bench.one_step(), (0,), kept=bench.kept, paints=True)
 
 
 def pictures(bench):
