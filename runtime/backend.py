@@ -13,6 +13,8 @@ import ssl
 import sys
 import time
 
+import numpy as np
+
 from runtime import errors
 from runtime.cuda.patch import patched_copy
 from runtime.device import choose_device, settings
@@ -102,6 +104,8 @@ def start():
     check_tools(os.environ)
     if choice.patched:
         put_first(patched_copy(os.environ))
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)                               # kept by NumPy, which would warn once Jittor has turned denormals off
     before = os.environ.get("nvcc_path")
     os.environ.update(settings(os.environ, choice))
     try:

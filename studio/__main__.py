@@ -2,6 +2,7 @@
 import argparse
 import re
 import socket
+import time
 from pathlib import Path
 
 from runtime.errors import UserError, run_script
@@ -49,10 +50,11 @@ def main(argv):
     try:
         import uvicorn
 
-        from studio.server import Studio, application
+        from studio.server import Studio, Watch, application
     except ImportError as error:
         raise UserError(f"{error.name} is not installed, expected what the studio needs: "
                         "pip install -r requirements-studio.txt, or make studio") from None
+    from studio.compiled import compiled_before, remember
     from studio.guard import is_loopback
     from studio.painter import open_painter
     from studio.queue import Queue
@@ -65,17 +67,23 @@ def main(argv):
         raise UserError("--token: expected at least 8 letters, digits, or . _ ~ -; it is part of an address")
     sock = listening(args.host, args.port)
     port = sock.getsockname()[1]
-    print("loading the networks; the first time of all their operators are compiled, which takes minutes", flush=True)
+    print("loading the networks", flush=True)
     painter = open_painter(args.checkpoint, args.autoencoder, args.segmenter, args.precision)
     print(painter.about["line"], flush=True)
-    painter.warm_up()
+    queue, compiled = Queue().start(), compiled_before(painter)
+    if not compiled:                     # not in the page's time: Jittor holds Python's lock while it compiles
+        print("compiling their operators, once: minutes", flush=True)
+        painter.warm_up()
+        remember(painter)
     shelf = Shelf(painter.height, painter.width, args.styles)
     results = Results(Path(args.output))
     hosts = {"127.0.0.1", "localhost", "[::1]", *args.name} | (set() if local else {"*", socket.gethostname()})
-    app = application(Studio(painter, Queue().start(), shelf, results), hosts, port, args.token)
+    app = application(Studio(painter, queue, shelf, results), hosts, port, args.token)
     shown = "127.0.0.1" if args.host == "0.0.0.0" else f"[{args.host}]" if ":" in args.host else args.host
     sock.listen()                        # who connects on seeing the address waits for the server's first moments, unrefused
     print(f"open http://{shown}:{port}/" + (f"?token={args.token}" if args.token else ""), flush=True)
+    if compiled:                         # Jittor's first calls are slow all the same
+        queue.begin(lambda job: painter.warm_up(Watch(job, time.monotonic())) or {})
     config = uvicorn.Config(app, log_level="error", http="h11", ws="none", server_header=False, timeout_keep_alive=10,
                             limit_concurrency=256, timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[sock])

@@ -4,9 +4,11 @@ The network and the decoder are wrapped; a wrapper passes on what it is given an
 whether it is watched or not, and the same as test.py's for the same mask name, reference, seed and settings.
 """
 import dataclasses
+import functools
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -26,6 +28,7 @@ from studio.shelf import SEED, STYLES
 from studio.uploads import Upload, png
 
 ROOT = Path(__file__).resolve().parent.parent
+FITTED = 4                            # landscapes that the preview's colours are fitted to
 DEMOS = (("demo", ROOT / "demo/weights"), ("mini", ROOT / "demo/weights/mini"))      # a config, and the folder of its networks
 
 
@@ -60,25 +63,28 @@ class Painter:
             from evaluation.scorers import open_segmenter
             self.instrument = open_segmenter(segmenter)
         self.segmenter = self.instrument is not None
-        self.colours = self.fit_colours()
         what = f"the demo's weights, since no others were found; --checkpoint names them ({checkpoint})" if demo else checkpoint
         self.about = {"line": f"{what}: {self.width}x{self.height}, on the {DEVICE}", "checkpoint": str(checkpoint),
                       "short": f"{'demo weights' if demo else Path(checkpoint).stem} · {self.width} × {self.height} · {DEVICE}"}
 
-    def fit_colours(self, pictures=6):
-        """The map from latents to colours of this autoencoder, on small synthetic landscapes, 24x32 latents or less."""
+    @functools.cached_property
+    def colours(self):
+        """The LatentColours of this autoencoder, fitted when first asked for."""
         factor = self.config.autoencoder.factor
         height, width = min(self.height, 24 * factor), min(self.width, 32 * factor)
-        images = [scene(SEED, index, height, width, palette)[0] for index, palette in STYLES[:pictures]]
+        # Drawn small and enlarged: it is their colours that count.
+        small = max(height // 4, 48), max(width // 4, 64)
+        images = [cv2.resize(scene(SEED, index, *small, palette)[0], (width, height), interpolation=cv2.INTER_LINEAR)
+                  for index, palette in STYLES[:FITTED]]
         latents = [self.networks.encode(from_uint8(image[None])).numpy()[0] for image in images]
         return fit(np.stack(latents), np.stack(images))
 
-    def warm_up(self):
+    def warm_up(self, watch=None):
         """Paints a few steps for nobody: operators that are missing are compiled before somebody waits for them."""
         first = self.presets[self.live].sampling
         short = dataclasses.replace(first, rounds=[dataclasses.replace(first.rounds[0], steps=5, timesteps=[])])
-        style, mask = scene(SEED, STYLES[0][0], self.height, self.width)
-        self.paint(style, png(mask), ["warm-up"], short, Nobody())
+        style, mask = np.full((self.height, self.width, 3), 127, np.uint8), np.zeros((self.height, self.width), np.uint8)
+        self.paint(style, png(mask), ["warm-up"], short, watch or Nobody())
 
     # ------------------------------------------------------------------------------------------ what is asked
 

@@ -59,6 +59,7 @@ class Queue:
     def __init__(self, length=8):
         self.length, self.changed = length, threading.Condition()
         self.waiting, self.jobs, self.current, self.open = deque(), OrderedDict(), None, True
+        self.idle = None                                               # the Job of begin()
         self.thread = threading.Thread(target=self._run, name="painting", daemon=True)
 
     def start(self):
@@ -76,9 +77,15 @@ class Queue:
             self.jobs[job.id] = job
             for id_ in [id_ for id_, old in self.jobs.items() if old.ended.is_set()][:max(0, len(self.jobs) - REMEMBERED)]:
                 del self.jobs[id_]
+            if self.idle:
+                self.idle.cancelled.set()
             self._say_places()
             self.changed.notify()
         return job
+
+    def begin(self, work):
+        """Queues work that nobody waits for: it is given up, at its next step, as soon as somebody submits any."""
+        self.idle = self.submit(work)
 
     def find(self, id_):
         """The Job of that id; None when there is none."""

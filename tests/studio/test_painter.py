@@ -1,5 +1,6 @@
 """The studio's pictures are test.py's: painted by tiny networks, byte for byte."""
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ldm.schedule import make_schedule
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, weights_hash, write_checkpoint
 from runtime.errors import UserError
+from studio import compiled
 from studio import recipe as recipes
 from studio.asked import asked
 from studio.painter import open_painter
@@ -102,6 +104,16 @@ def test_a_cancelled_painting_ends_at_that_step_and_the_next_is_as_if_it_had_not
             painter.paint(style, mask_png, ["a"], sampling, watcher)
         assert len(watcher.steps) == step - 1
     np.testing.assert_array_equal(painter.paint(style, mask_png, ["a"], sampling, Watcher()), whole)
+
+
+def test_what_was_compiled_for_a_recipe_is_known_the_next_time_and_not_for_another(painter, tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "jt", SimpleNamespace(flags=SimpleNamespace(cache_path=str(tmp_path))))
+    assert not compiled.compiled_before(painter)
+    compiled.remember(painter)
+    assert compiled.compiled_before(painter)
+    wider = dataclasses.replace(painter.config, unet=dataclasses.replace(painter.config.unet, channels=999))
+    other = SimpleNamespace(config=wider, presets=painter.presets, live=painter.live)
+    assert not compiled.compiled_before(other)
 
 
 def test_options_change_what_they_say_and_leave_the_preset_as_it_was(painter):

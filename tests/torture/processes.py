@@ -224,7 +224,7 @@ def full_disk(bench):
                            paints=name == "test.py")
                 subprocess.run(["find", str(place), "-mindepth", "1", "-delete"], check=False)
         finally:
-            subprocess.run(["umount", str(place)], check=False)
+            subprocess.run(["umount", "--lazy", str(place)], check=False)     # a Python object may still hold a file open
 
 
 def soak(bench, images):
