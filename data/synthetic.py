@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -152,9 +153,20 @@ def drawers(processes, scenes):
         yield map
         return
     # Spawned, not forked: this process may hold threads of Jittor or OpenCV.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads,
-                             initargs=(1,)) as pool:
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=begin_drawing) as pool:
         yield lambda function, jobs: pool.map(function, jobs, chunksize=4)
+
+
+def begin_drawing():
+    """What a drawing process does first: one thread is its share, and it ends with its parent, however that ends."""
+    cv2.setNumThreads(1)
+    threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def end_with(process):
+    """Waits until a process is gone, and ends this one."""
+    process.join()
+    os._exit(1)
 
 
 def _check(settings):

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -145,6 +146,22 @@ def test_a_stopped_call_goes_on_and_draws_only_what_is_missing(tmp_path, monkeyp
     monkeypatch.undo()
     write(tmp_path / "b")
     assert len(drawn) == 3 + 3 and files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_a_killed_command_leaves_nobody_who_goes_on_writing(tmp_path):
+    process = subprocess.Popen([sys.executable, "-m", "data.synthetic", "--output", str(tmp_path / "set"), "--train", "3000",
+                                "--test", "1", "--width", "24", "--height", "18"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    children = lambda: {int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()}
+    end = time.monotonic() + 60
+    while not list((tmp_path / "set").glob("train/labels/*.png")) and time.monotonic() < end:
+        time.sleep(0.05)
+    theirs = children()
+    process.kill()
+    process.wait()
+    while any(Path(f"/proc/{child}").exists() for child in theirs) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(theirs) > 1 and not [child for child in theirs if Path(f"/proc/{child}").exists()]
 
 
 def test_several_processes_write_the_same_files(tmp_path):
