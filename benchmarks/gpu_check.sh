@@ -223,7 +223,10 @@ if [ "$device" = cuda ]; then
     ! wanted timings layouts || bench layouts conv_layouts --dtypes bfloat16
     ! wanted timings kernels16 || bench kernels16 kernels --repeats "$repeats" --dtypes bfloat16
 fi
+! wanted timings guided16_last || bench guided16_last guided_step $size --batch "$batch" --precision auto --memory_format channels_last
 ! wanted timings train16 || bench train16 unet_forward --config "$config" --train --batch "$train_batch" --precision auto
+! wanted timings train16_last || bench train16_last unet_forward --config "$config" --train --batch "$train_batch" --precision auto \
+    --memory_format channels_last
 ! wanted timings train || bench train unet_forward --config "$config" --train --batch "$train_batch"
 ! wanted timings guided16_1 || bench guided16_1 guided_step $size --precision auto
 ! wanted timings guided_1 || bench guided_1 guided_step $size

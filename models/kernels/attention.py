@@ -14,6 +14,7 @@ import math
 
 from models.kernels.casting import kernel_dtype, to, to_float32
 from models.kernels.launch import choose, code, gpu, include, oldest_gpu
+from models.kernels.turn import turn
 from runtime.backend import jt, nn
 
 WIDTHS = (32, 64)  # channels of a head that the CUDA version takes
@@ -21,17 +22,20 @@ KEYS = 8192        # a block of the reference: beyond 10,000 columns Jittor's so
 OLDEST = 80        # the first architecture it compiles for
 
 
-def attention(qkv, heads, impl="auto"):
-    """qkv (B, heads * 3 * D, L), head by head D channels of q, of k, of v -> (B, heads * D, L). float32, or 16-bit: summed
-    in float32, but on a GPU with probabilities rounded to 16 bits.
+def attention(qkv, heads, impl="auto", last=False):
+    """qkv (B, heads * 3 * D, L), head by head D channels of q, of k, of v -> (B, heads * D, L); last: (B, L, heads * 3 * D) ->
+    (B, L, heads * D). float32, or 16-bit: summed in float32, but on a GPU with probabilities rounded to 16 bits.
 
     Differentiable. Raises ValueError on other shapes.
     """
-    if len(qkv.shape) != 3 or qkv.shape[1] % (3 * heads):
-        raise ValueError(f"attention: expected qkv (B, heads * 3 * D, L) with {heads} heads, got {tuple(qkv.shape)}")
-    if choose(impl, cuda=qkv.shape[1] // (3 * heads) in WIDTHS and oldest_gpu() >= OLDEST):
-        return to(Attention(heads)(to(qkv, kernel_dtype(qkv))), qkv.dtype)
-    return attention_reference(qkv, heads)
+    if len(qkv.shape) != 3 or qkv.shape[2 if last else 1] % (3 * heads):
+        form = "(B, L, heads * 3 * D)" if last else "(B, heads * 3 * D, L)"
+        raise ValueError(f"attention: expected qkv {form} with {heads} heads, got {tuple(qkv.shape)}")
+    width = qkv.shape[2 if last else 1] // (3 * heads)
+    kernel = choose(impl, cuda=width in WIDTHS and oldest_gpu() >= OLDEST)
+    if last and not (kernel and gpu()):                     # only the CUDA version reads them so
+        return turn(attention(turn(qkv), heads, impl))
+    return to(Attention(heads, last)(to(qkv, kernel_dtype(qkv))), qkv.dtype) if kernel else attention_reference(qkv, heads)
 
 
 def attention_reference(qkv, heads, block=1024, keys=KEYS):
@@ -42,7 +46,7 @@ def attention_reference(qkv, heads, block=1024, keys=KEYS):
     width = channels // (3 * heads)
     q, k, v = (part.reshape(batch * heads, width, length)
                for part in qkv.reshape(batch * heads, 3, width, length).split(1, dim=1))
-    q = to(to_float32(q.transpose(0, 2, 1)) / math.sqrt(width), q.dtype)            # (B h, L, D)
+    q = to(to_float32(turn(q)) / math.sqrt(width), q.dtype)                        # (B h, L, D)
     out = []
     for start in range(0, length, block):
         out.append(attend(q[:, start:start + block], k, v, keys))                   # (B h, D, block)
@@ -59,7 +63,7 @@ def attend(q, k, v, keys):
     for start in range(0, k.shape[2], size):
         scores = to_float32(nn.bmm(q, k[:, :, start:start + size]))                 # (N, Q, size)
         p = nn.softmax(scores, dim=-1)
-        parts.append(nn.bmm(v[:, :, start:start + size], to(p, v.dtype).transpose(0, 2, 1)))
+        parts.append(nn.bmm(v[:, :, start:start + size], turn(to(p, v.dtype))))
         if blocks > 1:                                       # the largest probability is exp(largest score - log of the sum)
             sums.append(scores.max(-1) - jt.log(p.max(-1)))                         # (N, Q)
     if blocks == 1:
@@ -72,32 +76,36 @@ class Attention(jt.Function):
     """The kernel as a differentiable function; computes the probabilities again going back. Keeps qkv and, on a GPU, the
     result and the logarithm of every query's sum."""
 
-    def __init__(self, heads):
+    def __init__(self, heads, last=False):
         super().__init__()
-        self.heads = heads
+        self.heads, self.last = heads, last
 
     def execute(self, qkv):
-        """qkv (B, heads * 3 * D, L) -> (B, heads * D, L)."""
-        batch, channels, length = qkv.shape
-        out, lse = code([[batch, channels // 3, length], [batch * self.heads, length]], [qkv.dtype, "float32"], [qkv], HEADER,
+        """qkv (B, heads * 3 * D, L) -> (B, heads * D, L); last, on a GPU: (B, L, heads * 3 * D) -> (B, L, heads * D)."""
+        batch, *rest = qkv.shape
+        channels, length = reversed(rest) if self.last else rest
+        shape = [batch, length, channels // 3] if self.last else [batch, channels // 3, length]
+        out, lse = code([shape, [batch * self.heads, length]], [qkv.dtype, "float32"], [qkv], HEADER,
                         cpu="iidm::attention_cpu(iidm_attention(in0, data), in0_p, out0_p);",
                         cuda="iidm::attention_cuda(iidm_attention(in0, data), in0_p, out0_p, out1_p);",
-                        data={"heads": self.heads})
+                        data={"heads": self.heads, "last": int(self.last)})
         self.saved = [qkv, out.detach(), lse] if gpu() else [qkv]
         return out
 
     def grad(self, d_out):
-        """dL/d out (B, heads * D, L) -> dL/d qkv."""
+        """dL/d out, like out -> dL/d qkv."""
         saved, self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
         qkv = saved[0]
-        return code([qkv.shape, [qkv.shape[0] * self.heads, qkv.shape[2]]], [qkv.dtype, "float32"],
+        length = qkv.shape[1 if self.last else 2]
+        return code([qkv.shape, [qkv.shape[0] * self.heads, length]], [qkv.dtype, "float32"],
                     [to(d_out, qkv.dtype), *saved], HEADER,
                     cpu="iidm::attention_grad_cpu(iidm_attention(in1, data), in1_p, in0_p, out0_p);",
                     cuda="iidm::attention_grad_cuda(iidm_attention(in1, data), in1_p, in2_p, in3_p, in0_p, out1_p, out0_p);",
-                    data={"heads": self.heads})[0]
+                    data={"heads": self.heads, "last": int(self.last)})[0]
 
 
 HEADER = include("include/device", "attention", "include/fragments", "attention_cuda") + """
 #define iidm_attention(qkv, data) iidm::Attention{qkv->shape[0], int64_t(data["heads"]), \\
-    qkv->shape[1] / (3 * int64_t(data["heads"])), qkv->shape[2]}
+    qkv->shape[data["last"] > 0 ? 2 : 1] / (3 * int64_t(data["heads"])), qkv->shape[data["last"] > 0 ? 1 : 2], \\
+    data["last"] > 0}
 """

@@ -8,8 +8,8 @@
 // Of the GPU's part: compiled for sm_80 and sm_90 and played on a CPU (tests/play.h), not yet run on a GPU. Its kernel takes
 // 64 registers and 0.4 KB of shared memory; of 16-bit maps that are no multiple of 16 bytes it spills 4 bytes.
 #pragma once
-#ifndef IIDM_NORM_MODULATE    // Jittor finds no include of an include: norm_branches.py names all
-#include <norm_modulate.cuh>
+#ifndef IIDM_NORM_LAST        // Jittor finds no include of an include: norm_branches.py names all
+#include <norm_last.cuh>
 #endif
 
 namespace iidm {
@@ -95,6 +95,37 @@ inline void norm_branches_cuda(const NormBranches& p, const T* x, const T* maps,
     const Branches<T> branches = {maps, empty, int(p.masks), int(p.channels), int(p.height), int(p.width)};
     norm_modulate_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps}, branches, x, time,
                        chunks, y, static_cast<float*>(nullptr));
+}
+
+// The same where channels are last, for last_apply of norm_last.cuh: maps (B, H, W, 2C), empty (h, w, 2C).
+template <class T>
+struct BranchesLast {
+    const T *maps, *empty;
+    int masks, channels, height, width;
+    bool in_packs() const { return aligned(maps, empty); }
+    template <int V>
+    __device__ void begin(int, float (&)[V], float (&)[V]) const {}
+    template <int V>
+    __device__ void at(int sample, int pixel, int c, float (&a)[V], float (&b)[V]) const {
+        const T* from = maps + (int64_t(sample) * height * width + pixel) * 2 * channels + c;
+        if (sample >= masks) {
+            const int row = int(small_index(pixel / width, height)), column = int(small_index(pixel % width, width));
+            from = empty + (row * (width < 3 ? width : 3) + column) * 2 * channels + c;
+        }
+        load(from, a);
+        load(from + channels, b);
+#pragma unroll
+        for (int v = 0; v < V; ++v) a[v] += 1.0f;
+    }
+};
+
+// chunks: scratch (B * G, kMostParts, 2).
+template <class T>
+inline void norm_branches_last_cuda(const NormBranches& p, const T* x, const T* maps, const T* empty, const Timestep& time,
+                                    float* chunks, T* y) {
+    const BranchesLast<T> branches = {maps, empty, int(p.masks), int(p.channels), int(p.height), int(p.width)};
+    norm_last_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps}, branches, x, time, chunks, y,
+                   static_cast<float*>(nullptr));
 }
 
 #endif

@@ -17,8 +17,8 @@ case "$*" in
 esac
 echo "asked: $*"
 """
-ORDER = ["versions", "doctor", "build", "test_devices", "forward", "guided16", "guided", "layouts",
-         "kernels16", "train16", "train", "guided16_1", "guided_1", "autoencoder", "twin", "kernels",
+ORDER = ["versions", "doctor", "build", "test_devices", "forward", "guided16", "guided", "layouts", "kernels16",
+         "guided16_last", "train16", "train16_last", "train", "guided16_1", "guided_1", "autoencoder", "twin", "kernels",
          "rooms-test_without_opencv", "test_one", "kernels_float16"]
 
 
