@@ -3,8 +3,9 @@
 Our networks hold channels first, or last where models/memory_format.py says so. Tensor cores want them last, and cuDNN turns
 arrays round by itself where they are not. Per size of the full U-Net, milliseconds of: Jittor's own call, ours with channels
 first, ours with channels last as it lies, and ours with channels last from and to arrays that hold them first. Where `last` is
-below `first`, channels last are the faster switch; where `turned` is, they would be in a network that holds them first. Then bias and residual, either layout: by operators after the convolution, by our kernel in the same call, by cuDNN
-alone; where the third is below the second, models/kernels/cudnn_conv.py had better take it.
+below `first`, channels last are the faster switch; where `turned` is, they would be in a network that holds them first. Then
+bias and residual, either layout: by operators after the convolution, by our kernel in the same call, by cuDNN alone; where the
+third is below the second, models/kernels/cudnn_conv.py had better take it.
 """
 import argparse
 import json

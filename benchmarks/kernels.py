@@ -82,7 +82,8 @@ def cases_last():
     image, maps = (1, 96, 128, 256), (1, 96, 128, 512)
     norm = {"last": True, "eps": 1e-5, "groups": 32}
     yield Case("the same SPADE norm, channels last",
-               lambda impl, x, m, t: norm_modulate_maps(x, m, timestep=t, impl=impl, **norm), [image, maps, (1, 512)], moved=(4, 11))
+               lambda impl, x, m, t: norm_modulate_maps(x, m, timestep=t, impl=impl, **norm), [image, maps, (1, 512)],
+               moved=(4, 11))
     yield Case("the same group norm, channels last",
                lambda impl, x, g, b: norm_modulate(x, g, b, impl=impl, **norm), [image, (256,), (256,)], moved=(2, 5))
     yield Case("the same of kept maps, channels last",
