@@ -17,6 +17,7 @@ namespace iidm {
 struct NormBranches {
     int64_t batch, masks, channels, height, width, groups;
     float eps;
+    bool known;                                          // whether add_moments.cuh has found the moments
     int64_t pixels() const { return height * width; }
 };
 
@@ -25,13 +26,13 @@ IIDM_HD int64_t small_index(int64_t i, int64_t n) { return i == 0 ? 0 : i == n -
 
 template <class T>
 inline void norm_branches_cpu(const NormBranches& p, const T* x, const T* maps, const T* empty,
-                              const Timestep& time, T* y) {
+                              const Timestep& time, const float* known, T* y) {
     const int64_t n = p.pixels(), wide = p.channels / p.groups, h = p.height < 3 ? p.height : 3, w = p.width < 3 ? p.width : 3;
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
         const int64_t b = job / p.groups, first = (job % p.groups) * wide;
         const T* group = x + (b * p.channels + first) * n;
-        const Moments m = moments(group, wide * n, p.eps);
+        const Moments m = known_or_found(known, job, group, wide * n, p.eps);
         for (int64_t j = 0; j < wide; ++j) {
             const int64_t c = first + j;
             const T* __restrict__ in = group + j * n;
@@ -93,7 +94,7 @@ template <class T>
 inline void norm_branches_cuda(const NormBranches& p, const T* x, const T* maps, const T* empty,
                                const Timestep& time, float* chunks, T* y) {
     const Branches<T> branches = {maps, empty, int(p.masks), int(p.channels), int(p.height), int(p.width)};
-    norm_modulate_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps}, branches, x, time,
+    norm_modulate_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps, p.known}, branches, x, time,
                        chunks, y, static_cast<float*>(nullptr));
 }
 
@@ -124,7 +125,7 @@ template <class T>
 inline void norm_branches_last_cuda(const NormBranches& p, const T* x, const T* maps, const T* empty, const Timestep& time,
                                     float* chunks, T* y) {
     const BranchesLast<T> branches = {maps, empty, int(p.masks), int(p.channels), int(p.height), int(p.width)};
-    norm_last_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps}, branches, x, time, chunks, y,
+    norm_last_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps, p.known}, branches, x, time, chunks, y,
                    static_cast<float*>(nullptr));
 }
 

@@ -15,7 +15,7 @@
 #ifdef IIDM_GPU
 namespace iidm {
 
-constexpr int kMostParts = 64, kPixels = 4;  // LAST_PARTS of norm_modulate.py; pixels of a thread at least
+constexpr int kMostParts = 64, kPixels = 4;  // LAST_PARTS of norm_modulate.py; pixels of a chunk at least
 
 // What the kernels know of the shapes. packs: columns of a group; some: groups of a block; side: blocks for all groups;
 // wide: columns of a block, or as many of them as it has threads; tall: pixels that a block takes at a time; parts: chunks of
@@ -36,8 +36,8 @@ inline LastLaunch last_launch_of(const NormModulate& p) {
     l.some = int(ceil_div(l.groups, l.side));
     l.wide = l.some * l.packs < kThreads ? l.some * l.packs : kThreads;
     l.tall = kThreads / l.wide;
-    const int even = int(ceil_div(p.pixels, kMostParts)), least = kPixels * l.tall;
-    l.part = even > least ? even : least;
+    const int even = int(ceil_div(p.pixels, kMostParts));
+    l.part = even > kPixels ? even : kPixels;  // whatever V: add_moments.cuh has the same chunks
     l.parts = int(ceil_div(p.pixels, l.part));
     l.eps = p.eps;
     l.act = p.act;
@@ -80,24 +80,25 @@ __device__ inline void for_groups(const Corner& at, F f) {
     for (int g = int(threadIdx.x) / 32; g < at.groups; g += int(blockDim.x) / 32) f(g, int(threadIdx.x) % 32);
 }
 
-// chunks (B * G, kMostParts, 2): a chunk's mean and sum of squares about it.
-template <class T, int V>
-__global__ void __launch_bounds__(kThreads) last_moments(LastLaunch p, const T* __restrict__ x, float* __restrict__ chunks) {
+// By all threads of a block. read(i, c, x): x <- V values from i on, of channels from c on; chunks (B * G, kMostParts, 2): a
+// chunk's mean and sum of squares about it.
+template <int V, class Read>
+__device__ inline void gather_moments(const LastLaunch& p, float* chunks, Read read) {
     __shared__ Gathered of_thread[kThreads];
     const Corner at = corner_of(p);
     const int columns = at.groups * p.packs, count = p.count(at.part);
     Gathered own = {0, 0, 0};
     for (int column = at.column; at.works && column < columns; column += p.wide) {  // more than one: all of one group
-        const T* from = x + at.pixel * p.channels + at.group * p.width + column * V;
+        const int c = at.group * p.width + column * V;
 #pragma unroll 4
         for (int i = at.row; i < count; i += p.tall) {
-            float in[V], sum = 0, square = 0;
-            load(from + int64_t(i) * p.channels, in);
+            float x[V], sum = 0, square = 0;
+            read((at.pixel + i) * p.channels + c, c, x);
 #pragma unroll
-            for (int v = 0; v < V; ++v) sum += in[v];
+            for (int v = 0; v < V; ++v) sum += x[v];
             const float mean = sum / float(V);
 #pragma unroll
-            for (int v = 0; v < V; ++v) square += (in[v] - mean) * (in[v] - mean);
+            for (int v = 0; v < V; ++v) square += (x[v] - mean) * (x[v] - mean);
             own = merged(own, {float(V), mean, square});
         }
     }
@@ -114,6 +115,11 @@ __global__ void __launch_bounds__(kThreads) last_moments(LastLaunch p, const T* 
             to[1] = all.square;
         }
     });
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(kThreads) last_moments(LastLaunch p, const T* __restrict__ x, float* __restrict__ chunks) {
+    gather_moments<V>(p, chunks, [=](int64_t i, int, float (&to)[V]) { load(x + i, to); });
 }
 
 // Where a and b of u = x_hat * a + b come from: of V channels from c on, once for a thread (begin) and at every pixel.
@@ -330,11 +336,11 @@ inline void norm_last_launch(const NormModulate& shape, const M& modulation, con
                              T* y, float* stats) {
     const LastLaunch p = last_launch_of<V>(shape);
     const int64_t blocks = shape.batch * p.parts * p.side;
-    launch(last_moments<T, V>, blocks, p.threads(), p, x, chunks);
+    if (!shape.known) launch(last_moments<T, V>, blocks, p.threads(), p, x, chunks);
     launch(last_apply<T, V, M>, blocks, p.threads(), p, modulation, x, time, static_cast<const float*>(chunks), y, stats);
 }
 
-// chunks: scratch (B * G, kMostParts, 2); stats (B, G, 2) or null.
+// chunks: scratch (B * G, kMostParts, 2), or where they are known those of add_moments.cuh; stats (B, G, 2) or null.
 template <class T, class M>
 inline void norm_last_cuda(const NormModulate& p, const M& modulation, const T* x, const Timestep& time, float* chunks, T* y,
                            float* stats) {

@@ -8,7 +8,7 @@ the second-level cache between the passes) and written once; the backward pass r
 benchmarks/kernels.py measures both on a CPU. The CUDA version is compiled and tested off a GPU, and not measured yet.
 """
 from models.kernels.casting import inference_dtype, kernel_dtype, to, to_float32
-from models.kernels.launch import choose, code, gpu, include
+from models.kernels.launch import choose, code, gpu, include, or_null
 from models.kernels.turn import sizes, to_first, to_last
 from runtime.backend import jt
 
@@ -16,9 +16,9 @@ CHUNK = 4096    # kChunk of moments.cuh: values of a group that one block of a G
 LAST_PARTS = 64  # kMostParts of norm_last.cuh: blocks of a GPU that share a group where channels are last, at most
 
 
-def norm_modulate(x, gamma, beta, groups, eps, timestep=None, act=True, impl="auto", last=False):
+def norm_modulate(x, gamma, beta, groups, eps, timestep=None, act=True, impl="auto", last=False, moments=None):
     """x (B, C, H, W) float32 or 16-bit; gamma, beta (C,); timestep (1 or B, 2C), scale and then shift, or None -> y like x,
-    computed in float32. last: x (B, H, W, C); on a CPU it is turned round.
+    computed in float32. last: x (B, H, W, C); on a CPU it is turned round. moments: what add_moments.py gave with x, or None.
 
     Differentiable in every array. Raises ValueError on other shapes.
     """
@@ -26,16 +26,16 @@ def norm_modulate(x, gamma, beta, groups, eps, timestep=None, act=True, impl="au
     if not channels or channels % groups or not list(gamma.shape) == list(beta.shape) == [channels]:
         raise ValueError(f"norm_modulate: expected x {image('C', last)} with C a multiple of {groups} and gamma, beta (C,), "
                          f"got {tuple(x.shape)}, {tuple(gamma.shape)} and {tuple(beta.shape)}")
-    return run(x, [gamma, beta], groups, eps, timestep, act, impl, last)
+    return run(x, [gamma, beta], groups, eps, timestep, act, impl, last, moments)
 
 
-def norm_modulate_maps(x, maps, groups, eps, timestep=None, act=True, impl="auto", last=False):
+def norm_modulate_maps(x, maps, groups, eps, timestep=None, act=True, impl="auto", last=False, moments=None):
     """SPADE: the same with maps (B, 2C, H, W) of gamma and then of beta; last: (B, H, W, 2C)."""
     expected = [n * (1 + (axis == (3 if last else 1))) for axis, n in enumerate(x.shape)]
     if len(x.shape) != 4 or sizes(x, last)[1] % groups or list(maps.shape) != expected:
         raise ValueError(f"norm_modulate_maps: expected x {image('C', last)} with C a multiple of {groups} and maps "
                          f"{image('2C', last)}, got {tuple(x.shape)} and {tuple(maps.shape)}")
-    return run(x, [maps], groups, eps, timestep, act, impl, last)
+    return run(x, [maps], groups, eps, timestep, act, impl, last, moments)
 
 
 def image(channels, last):
@@ -43,15 +43,15 @@ def image(channels, last):
     return f"(B, H, W, {channels})" if last else f"(B, {channels}, H, W)"
 
 
-def run(x, modulation, groups, eps, timestep, act, impl, last=False):
+def run(x, modulation, groups, eps, timestep, act, impl, last=False, moments=None):
     """Either of the two: modulation is [gamma, beta] or [maps]."""
     check_timestep(x, timestep, last)
     kernel = choose(impl, cuda=True)
     if last and not (kernel and gpu()):                                 # only the CUDA version reads them so
         modulation = [to_first(modulation[0])] if len(modulation) == 1 else modulation
-        return to_last(run(to_first(x), modulation, groups, eps, timestep, act, impl))
+        return to_last(run(to_first(x), modulation, groups, eps, timestep, act, impl, False, moments))
     if kernel:
-        return norm_modulate_kernel(x, modulation, groups, eps, timestep, act, last)
+        return norm_modulate_kernel(x, modulation, groups, eps, timestep, act, last, moments)
     return norm_modulate_reference(x, modulation, groups, eps, timestep, act)
 
 
@@ -63,14 +63,16 @@ def check_timestep(x, timestep, last=False):
                          f"{tuple(timestep.shape)}")
 
 
-def norm_modulate_kernel(x, modulation, groups, eps, timestep=None, act=True, last=False):
+def norm_modulate_kernel(x, modulation, groups, eps, timestep=None, act=True, last=False, moments=None):
     """By the kernels in norm_modulate.cuh, or with `last`, on a GPU, in norm_last.cuh. Maps are read as numbers of x's type,
     weights and the timestep as float32."""
     maps = len(modulation) == 1
     kind = inference_dtype(x) if jt.flags.no_grad else kernel_dtype(x)  # on a CPU the gradient's kernel is float32's
     arrays = [to(x, kind), *(to(array, kind if maps else "float32") for array in modulation)]
     arrays += [] if timestep is None else [to_float32(timestep)]
-    settings = {"maps": int(maps), "act": int(act), "groups": groups, "eps": eps, "last": int(last)}
+    arrays += [] if moments is None else [moments]
+    settings = {"maps": int(maps), "act": int(act), "groups": groups, "eps": eps, "last": int(last),
+                "known": int(moments is not None)}
     return to(NormModulate(settings)(*arrays), x.dtype)
 
 
@@ -106,16 +108,19 @@ class NormModulate(jt.Function):
         self.settings = settings
 
     def execute(self, *arrays):
-        """arrays: x, then maps, or gamma and beta, and, where there is one, the timestep."""
+        """arrays: x, then maps, or gamma and beta, and, where there are, the timestep and the moments."""
         x, groups, end = arrays[0], self.settings["groups"], 2 if self.settings["maps"] else 3
+        *arrays, moments = arrays if self.settings["known"] else (*arrays, None)
+        known = or_null(moments is not None, f"in{len(arrays)}_p")
         self.time = timestep_of(f"in{end}") if len(arrays) > end else NO_TIMESTEP
         self.gamma, self.beta = ("in1_p", f"in1_p + {HALF}") if self.settings["maps"] else ("in1_p", "in2_p")
         y, stats, _ = code(
             [x.shape, [x.shape[0], groups, 2], [x.shape[0] * groups, parts(x, groups, self.settings["last"]), 2]],
-            [x.dtype, "float32", "float32"], list(arrays), HEADER,
+            [x.dtype, "float32", "float32"], [*arrays] if moments is None else [*arrays, moments], HEADER,
             cpu=f"iidm::norm_modulate_cpu({SETTINGS}, iidm::numbers(in0_p), iidm::numbers({self.gamma}), "
-                f"iidm::numbers({self.beta}), {self.time}, iidm::numbers(out0_p), out1_p);",
-            cuda=f"iidm::{self.name()}_cuda({SETTINGS}, {self.modulation()}, in0_p, {self.time}, out2_p, out0_p, out1_p);",
+                f"iidm::numbers({self.beta}), {self.time}, {known}, iidm::numbers(out0_p), out1_p);",
+            cuda=f"iidm::{self.name()}_cuda({SETTINGS}, {self.modulation()}, in0_p, {self.time}, "
+                 f"{'out2_p' if moments is None else known}, out0_p, out1_p);",
             data=self.settings)
         self.saved = arrays, stats
         return y
@@ -144,7 +149,7 @@ class NormModulate(jt.Function):
             rest = [slope.sum(0) for slope in rest]
         if n > time and arrays[time].shape[0] != batch:
             d_timestep = d_timestep.sum(0, keepdims=True)
-        return (dx, *rest, d_timestep)[:n]
+        return (*(dx, *rest, d_timestep)[:n], *[None] * self.settings["known"])  # dx holds what the moments add to it
 
     def name(self):
         """What the CUDA functions' names begin with."""
@@ -174,7 +179,7 @@ HALF = "in0_shape1 * in0_shape2 * in0_shape3"                                   
 HEADER = include("include/device", "include/moments", "norm_modulate", "norm_last") + """
 #define iidm_settings(x, data) iidm::NormModulate{x->shape[0], x->shape[data["last"] > 0 ? 3 : 1], \\
     x->num / x->shape[0] / x->shape[data["last"] > 0 ? 3 : 1], int64_t(data["groups"]), data["maps"] > 0, data["act"] > 0, \\
-    float(data["eps"])}
+    float(data["eps"]), data["known"] > 0}
 #define iidm_timestep(rows, at) iidm::Timestep{at, rows->shape[0] > 1 ? rows->shape[1] : 0, rows->shape[1] / 2}
 """
 SETTINGS = "iidm_settings(in0, data)"
