@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models.kernels import launch
-from models.kernels.add_moments import add_moments
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
+from models.kernels.add_moments import add_moments
 from models.kernels.attention import Attention
 from models.kernels.casting import to
 from models.kernels.cudnn_conv import CudnnConv
