@@ -18,6 +18,7 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import conv_gflops, copy_gb_per_second, product_gflops, seconds
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
+from models.kernels.add_moments import add_moments
 from models.kernels.attention import attention
 from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
@@ -61,6 +62,8 @@ def cases():
     yield Case("SPADE of kept maps, two branches, 256, 96x128",
                lambda impl, x, m, e, t: norm_branches(x, m, e, 32, timestep=t, impl=impl),
                [(2, 256, 96, 128), maps, (512, 3, 3), (1, 512)], gradient=False, moved=(3, 0))
+    # Here "plain" is the same kernel of the norm after a sum by operators.
+    yield Case("bias, residual, then SPADE norm, 256, 96x128", with_sum, [image, (256,), image, maps, (1, 512)], moved=(7, 16))
     if DEVICE == "cuda":                                    # on a CPU arrays are turned round: nothing to compare
         yield from cases_last()
     for heads, positions in ((8, 768), (12, 192), (16, 48)):
@@ -75,6 +78,15 @@ def cases():
     numbers = dict.fromkeys(NUMBERS, 0.5)
     yield Case("AdamW with average, 9 M weights", lambda impl, p, g, m, v, e: adamw_ema(p, g, m, v, e, numbers, impl),
                [(3000, 3000)] * 5, gradient=False, moved=(9, 0), float32_only=True)
+
+
+def with_sum(impl, y, bias, residual, maps, timestep):
+    """y + bias + residual and its norm: with the moments found while adding, or one after the other."""
+    if impl == "kernel":
+        total, moments = add_moments(y, bias, residual, 32, 1e-5)
+        return norm_modulate_maps(total, maps, 32, 1e-5, timestep, moments=moments), total
+    total = to(to_float32(y) + bias.reshape(1, -1, 1, 1) + to_float32(residual), y.dtype)
+    return norm_modulate_maps(total, maps, 32, 1e-5, timestep), total
 
 
 def cases_last():
