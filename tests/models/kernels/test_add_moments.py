@@ -69,8 +69,8 @@ def test_the_cuda_source_played_on_a_cpu_equals_operators_one_after_the_other(rn
                 found = fused(arrays, groups, weight, dtype, last=last)
             for one, expected, kind in zip(found, exact, [dtype, dtype, dtype, "float32", dtype]):
                 if kind == "float32":
-                    np.testing.assert_allclose(one, expected, rtol=0, atol=(1e-5 if dtype == "float32" else 1e-2)
-                                               * np.abs(expected).max())            # of rounded slopes
+                    np.testing.assert_allclose(one, expected, rtol=0, atol=(1e-4 if dtype == "float32" else 1e-2)
+                                               * np.abs(expected).max())            # sums that nearly cancel, of rounded slopes
                 else:
                     assert_close(one, expected, dtype)
 
