@@ -58,7 +58,7 @@ def test_every_gradient_of_a_unet_is_the_same(inputs, dtype, rng):
         loss = diffusion_loss(model, z, labels, np.array([30, 500]), eps, schedule)["loss"].sum()
         return [loss, *jt.grad(loss, list(parameters_of(model).values()))]
     found = list(both(run))
-    if dtype == "bfloat16":                     # Jittor cuts off digits of their sums, elsewhere where arrays are turned between
+    if dtype == "bfloat16":             # Jittor cuts off digits of their sums, other ones where arrays are turned between them
         a, b = (np.concatenate([pair[i].reshape(-1).astype(np.float64) for pair in found]) for i in range(2))
         assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.9995
         return
