@@ -104,7 +104,7 @@ def job_of(config, args, folder):
 
 def side_of(name, tree):
     """The process of a checkout."""
-    return Side(name, [sys.executable, "-c", SERVER], tree, {"GOMP_SPINCOUNT": "10000"})
+    return Side(name, [sys.executable, "-c", SERVER], tree, {"GOMP_SPINCOUNT": "10000", "log_silent": "1"})
 
 
 def compare(what, job, args, folder):

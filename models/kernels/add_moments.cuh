@@ -1,7 +1,7 @@
 // Bias and residual added to a convolution's result, and the moments of the sum for the group normalisation that follows, while
 // the sum is at hand: sum = y + bias + residual (B, C, H, W).
 //
-// On the CPU a group's sum is written and its mean found in one pass, moments as in moments.cuh, bit for bit. On a GPU a block
+// On the CPU a group's sum is written and its mean found in one pass, moments as in moments.cuh. On a GPU a block
 // adds a chunk, as part_moments of moments.cuh (channels last: last_moments of norm_last.cuh) would read it, and the
 // normalisation does without that pass. Moments are those of the numbers as they are stored, rounded to 16 bits or not.
 // Compiled for sm_80 and sm_90 and played on a CPU (tests/play.h), not yet run on a GPU.

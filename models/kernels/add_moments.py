@@ -2,9 +2,9 @@
 
     sum = y + bias + residual;   norm_modulate(sum, ..., moments=moments)
 
-Why a kernel: on a GPU a normalisation reads its input twice, once for the moments. Who makes the input has it at hand. On the
-CPU the second reading finds the group in the cache, and nothing is gained (benchmarks/kernels.py measures it): there it is for
-comparing. The CUDA version is compiled and tested off a GPU, and not measured yet; the networks do not use it.
+Why a kernel: a normalisation reads its input once more for the moments, and who makes the input has it at hand. Forward, 256
+channels of 96x128 in float32 take 8.6 ms on one core of a busy Xeon, sum and norm apart 13.7 ms; with gradient 97 and 89 ms
+(benchmarks/kernels.py). The CUDA version is compiled and tested off a GPU, and not measured yet; the networks do not use it.
 """
 from models.kernels.casting import inference_dtype, kernel_dtype, to, to_float32
 from models.kernels.launch import choose, code, gpu, include
