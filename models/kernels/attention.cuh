@@ -16,7 +16,6 @@ namespace iidm {
 
 struct Attention {
     int64_t batch, heads, width, length;  // B, heads, D, L
-    bool last;                            // (B, L, heads * 3 * D) instead: on a GPU only
     float scale() const { return 1.0f / std::sqrt(float(width)); }
     // Queries of a block: the scores stay within 32 MB.
     int64_t block() const { return std::max<int64_t>(1, std::min(length, (int64_t(8) << 20) / length)); }

@@ -33,9 +33,9 @@ def attention(qkv, heads, impl="auto", last=False):
         raise ValueError(f"attention: expected qkv {form} with {heads} heads, got {tuple(qkv.shape)}")
     width = qkv.shape[2 if last else 1] // (3 * heads)
     kernel = choose(impl, cuda=width in WIDTHS and oldest_gpu() >= OLDEST)
-    if last and not (kernel and gpu()):                     # only the CUDA version reads them so
+    if last:                                                # the arrays are small: they are turned round on a GPU too
         return turn(attention(turn(qkv), heads, impl))
-    return to(Attention(heads, last)(to(qkv, kernel_dtype(qkv))), qkv.dtype) if kernel else attention_reference(qkv, heads)
+    return to(Attention(heads)(to(qkv, kernel_dtype(qkv))), qkv.dtype) if kernel else attention_reference(qkv, heads)
 
 
 def attention_reference(qkv, heads, block=1024, keys=KEYS):
@@ -76,36 +76,32 @@ class Attention(jt.Function):
     """The kernel as a differentiable function; computes the probabilities again going back. Keeps qkv and, on a GPU, the
     result and the logarithm of every query's sum."""
 
-    def __init__(self, heads, last=False):
+    def __init__(self, heads):
         super().__init__()
-        self.heads, self.last = heads, last
+        self.heads = heads
 
     def execute(self, qkv):
-        """qkv (B, heads * 3 * D, L) -> (B, heads * D, L); last, on a GPU: (B, L, heads * 3 * D) -> (B, L, heads * D)."""
-        batch, *rest = qkv.shape
-        channels, length = reversed(rest) if self.last else rest
-        shape = [batch, length, channels // 3] if self.last else [batch, channels // 3, length]
-        out, lse = code([shape, [batch * self.heads, length]], [qkv.dtype, "float32"], [qkv], HEADER,
+        """qkv (B, heads * 3 * D, L) -> (B, heads * D, L)."""
+        batch, channels, length = qkv.shape
+        out, lse = code([[batch, channels // 3, length], [batch * self.heads, length]], [qkv.dtype, "float32"], [qkv], HEADER,
                         cpu="iidm::attention_cpu(iidm_attention(in0, data), in0_p, out0_p);",
                         cuda="iidm::attention_cuda(iidm_attention(in0, data), in0_p, out0_p, out1_p);",
-                        data={"heads": self.heads, "last": int(self.last)})
+                        data={"heads": self.heads})
         self.saved = [qkv, out.detach(), lse] if gpu() else [qkv]
         return out
 
     def grad(self, d_out):
-        """dL/d out, like out -> dL/d qkv."""
+        """dL/d out (B, heads * D, L) -> dL/d qkv."""
         saved, self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
         qkv = saved[0]
-        length = qkv.shape[1 if self.last else 2]
-        return code([qkv.shape, [qkv.shape[0] * self.heads, length]], [qkv.dtype, "float32"],
+        return code([qkv.shape, [qkv.shape[0] * self.heads, qkv.shape[2]]], [qkv.dtype, "float32"],
                     [to(d_out, qkv.dtype), *saved], HEADER,
                     cpu="iidm::attention_grad_cpu(iidm_attention(in1, data), in1_p, in0_p, out0_p);",
                     cuda="iidm::attention_grad_cuda(iidm_attention(in1, data), in1_p, in2_p, in3_p, in0_p, out1_p, out0_p);",
-                    data={"heads": self.heads, "last": int(self.last)})[0]
+                    data={"heads": self.heads})[0]
 
 
 HEADER = include("include/device", "attention", "include/fragments", "attention_cuda") + """
 #define iidm_attention(qkv, data) iidm::Attention{qkv->shape[0], int64_t(data["heads"]), \\
-    qkv->shape[data["last"] > 0 ? 2 : 1] / (3 * int64_t(data["heads"])), qkv->shape[data["last"] > 0 ? 1 : 2], \\
-    data["last"] > 0}
+    qkv->shape[1] / (3 * int64_t(data["heads"])), qkv->shape[2]}
 """

@@ -154,7 +154,7 @@ def test_on_a_gpu_other_heads_go_to_the_reference_unless_the_kernel_is_asked_for
     with pytest.raises(ValueError, match="no CUDA version for these sizes"):
         attention(jt.array(qkv), 3, "kernel")
     np.testing.assert_allclose(attention(jt.array(qkv), 3).numpy(), oracle(qkv, 3), atol=1e-5)
-    assert not recorder.sources
+    assert not any("attention" in header for header in recorder.sources)
 
 
 @on_cpu
@@ -164,7 +164,7 @@ def test_a_gpu_older_than_8_0_goes_to_the_reference_whose_tensor_cores_lack_the_
     np.testing.assert_allclose(attention(jt.array(qkv), 1).numpy(), oracle(qkv, 1), atol=1e-5)
     with pytest.raises(ValueError, match="no CUDA version"):
         attention(jt.array(qkv), 1, "kernel")
-    assert not recorder.sources
+    assert not any("attention" in header for header in recorder.sources)
 
 
 @pytest.mark.parametrize("shape, heads", [((2, 30, 4, 4), 2), ((2, 30), 2), ((2, 30, 4), 4)])
