@@ -1,10 +1,11 @@
 """Convolutions of 16-bit numbers on a GPU, channels first or last: what each layout takes, and whether turning round pays.
 
-Our networks hold channels first. Tensor cores want them last, and cuDNN turns arrays round by itself where they are not. Per
-size of the full U-Net, milliseconds of: Jittor's own call, ours with channels first, ours with channels last as it lies, and
-ours with channels last from and to arrays that hold them first. Where `turned` is below `first`, the network would be faster
-with it. Then bias and residual, either layout: by operators after the convolution, by our kernel in the same call, by cuDNN
-alone; where the third is below the second, models/kernels/cudnn_conv.py had better take it.
+Our networks hold channels first, or last where models/memory_format.py says so. Tensor cores want them last, and cuDNN turns
+arrays round by itself where they are not. Per size of the full U-Net, milliseconds of: Jittor's own call, ours with channels
+first, ours with channels last as it lies, and ours with channels last from and to arrays that hold them first. Where `last` is
+below `first`, channels last are the faster switch; where `turned` is, they would be in a network that holds them first. Then
+bias and residual, either layout: by operators after the convolution, by our kernel in the same call, by cuDNN alone; where the
+third is below the second, models/kernels/cudnn_conv.py had better take it.
 """
 import argparse
 import json
@@ -18,12 +19,12 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
 from benchmarks.measure import seconds
 from models.kernels.casting import to, to_float32
 from models.kernels.cudnn_conv import cudnn_conv
+from models.kernels.turn import to_first, to_last
 from runtime.backend import DEVICE, jt, nn
 from runtime.errors import RunError, run_script
 
 SIZES = [(256, 256, 96, 128, 3), (512, 256, 96, 128, 3), (512, 256, 96, 128, 1), (512, 512, 24, 32, 3), (1280, 512, 24, 32, 3),
          (1536, 768, 12, 16, 3), (2048, 1024, 6, 8, 3), (128, 512, 96, 128, 3)]            # the last: gamma and beta of a mask
-LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def main(argv):
@@ -45,16 +46,16 @@ def measure(inputs, outputs, height, width, k, batch, dtype, repeats):
     rng = np.random.default_rng(0)
     draw = lambda *shape: to(jt.array(rng.standard_normal(shape, dtype=np.float32)), dtype)
     x, w = draw(batch, inputs, height, width), draw(outputs, inputs, k, k)
-    x_last, w_last = x.transpose(LAST), w.transpose(LAST)
+    x_last, w_last = to_last(x), to_last(w)
     jt.sync([x, w, x_last, w_last])
     pad = k // 2
     bias, residual = draw(outputs), draw(batch, outputs, height, width)
-    residual_last = residual.transpose(LAST)
+    residual_last = to_last(residual)
     jt.sync([bias, residual, residual_last])
     first = lambda *more, **options: cudnn_conv(x, w, *more, padding=pad, **options)
     last = lambda *more, **options: cudnn_conv(x_last, w_last, *more, padding=pad, last=True, **options)
     ways = {"jittor": lambda: nn.conv2d(x, w, None, 1, pad), "first": first, "last": last,
-            "turned": lambda: cudnn_conv(x.transpose(LAST), w_last, padding=pad, last=True).transpose(FIRST),
+            "turned": lambda: to_first(cudnn_conv(to_last(x), w_last, padding=pad, last=True)),
             "first_added": lambda: to(to_float32(to(to_float32(first()) + to_float32(bias).reshape(1, -1, 1, 1), dtype))
                                       + to_float32(residual), dtype),
             "first_kernel": lambda: first(bias, residual), "first_cudnn": lambda: first(bias, residual, epilogue="cudnn"),

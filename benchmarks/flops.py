@@ -2,8 +2,7 @@
 import contextlib
 import math
 
-import models.autoencoder_parts
-import models.blocks
+import models.layers
 import models.spade
 from models.layers import Conv, Linear
 
@@ -18,7 +17,7 @@ def counting(model=None):
     def add(name, flops):
         found[name] = found.get(name, 0) + flops
 
-    conv, linear, attention = Conv.execute, Linear.execute, models.blocks.attention
+    conv, linear, attention = Conv.execute, Linear.execute, models.layers.attention
 
     def count_conv(self, x, residual=None):
         y = conv(self, x, residual)
@@ -29,10 +28,10 @@ def counting(model=None):
         add(names.get(id(self), "other"), 2 * x.shape[0] * math.prod(self.weight.shape))
         return linear(self, x)
 
-    def count_attention(qkv, heads, **options):
-        batch, channels, length = qkv.shape
+    def count_attention(qkv, heads, last=False):
+        batch, channels, length = (qkv.shape[i] for i in ((0, 2, 1) if last else (0, 1, 2)))
         add("attention", 4 * batch * (channels // 3) * length ** 2)  # q k^T and p v
-        return attention(qkv, heads, **options)
+        return attention(qkv, heads, last=last)
 
     def count_maps(x, weight, bias, **options):
         y = conv2d(x, weight, bias, **options)
@@ -41,12 +40,12 @@ def counting(model=None):
 
     conv2d, models.spade.conv2d = models.spade.conv2d, count_maps
     Conv.execute, Linear.execute = count_conv, count_linear
-    models.blocks.attention = models.autoencoder_parts.attention = count_attention
+    models.layers.attention = count_attention
     try:
         yield found
     finally:
         Conv.execute, Linear.execute, models.spade.conv2d = conv, linear, conv2d
-        models.blocks.attention = models.autoencoder_parts.attention = attention
+        models.layers.attention = attention
 
 
 def unet_parts(found):

@@ -7,7 +7,7 @@
 #   sh benchmarks/gpu_check.sh [options] [PART or GROUP]...      groups: devices, timings, pictures, tests (default: all, so ordered)
 #     --output FOLDER   the report, the logs as one archive and the pictures go there too, after every part
 #     --limit SECONDS   ends everything after so long (default: 540), whole or not; a second call goes on where the first stopped
-#     --cpu             the same at small sizes on the CPU: to see that the script itself is well
+#     --cpu             the same at small sizes on the CPU, and few of the tests: to see that the script itself is well
 #     --venv FOLDER     an environment that has the requirements; nothing is installed
 # PYTHON=python3.12 chooses the Python. TORCH_PYTHON=... names one with PyTorch, to time our networks beside PyTorch's (default:
 # python3 where it has PyTorch). What is done is marked in runs/gpu_check/done/ (--cpu: runs/gpu_check_cpu/done/): remove that
@@ -40,8 +40,10 @@ export IIDM_DEVICE=$device PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 if [ "$device" = cuda ]; then
     size=--full full=--full config=iidm fast=iidm_fast batch=4 train_batch=5 repeats=9 width=512 height=384 train=128 masks=64
+    folders=tests
 else
     size='--config mini' full= config=mini fast=mini batch=2 train_batch=2 repeats=1 width=128 height=96 train=24 masks=4
+    folders='tests/benchmarks tests/configs'                 # of seconds; `make test` runs all of them on the CPU
 fi
 
 # ------------------------------------------------------------------------------------------------ what parts run
@@ -223,7 +225,10 @@ if [ "$device" = cuda ]; then
     ! wanted timings layouts || bench layouts conv_layouts --dtypes bfloat16
     ! wanted timings kernels16 || bench kernels16 kernels --repeats "$repeats" --dtypes bfloat16
 fi
+! wanted timings guided16_last || bench guided16_last guided_step $size --batch "$batch" --precision auto --memory_format channels_last
 ! wanted timings train16 || bench train16 unet_forward --config "$config" --train --batch "$train_batch" --precision auto
+! wanted timings train16_last || bench train16_last unet_forward --config "$config" --train --batch "$train_batch" --precision auto \
+    --memory_format channels_last
 ! wanted timings train || bench train unet_forward --config "$config" --train --batch "$train_batch"
 ! wanted timings guided16_1 || bench guided16_1 guided_step $size --precision auto
 ! wanted timings guided_1 || bench guided_1 guided_step $size
@@ -247,7 +252,7 @@ else
     echo "no OpenCV: pictures are left out" >&2
 fi
 
-for file in $(find tests -name 'test_*.py' ! -name test_devices.py | sort); do
+for file in $(find $folders -name 'test_*.py' ! -name test_devices.py | sort); do
     name=$(echo "${file#tests/}" | tr / - | sed 's/\.py$//')
     ! wanted tests "$file" || ours "$name" test_file "$file"
 done

@@ -21,6 +21,7 @@ from configs.schema import PRECISIONS
 from ldm.guidance import guided
 from models.cached_unet import BYTES, CachedUNet
 from models.layers import initialise, parameters_of
+from models.memory_format import FORMATS, arrange
 from models.precision import compute_in, resolve
 from models.unet import build_unet
 from runtime.backend import DEVICE, jt
@@ -33,6 +34,7 @@ def main():
     parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default: 1)")
     parser.add_argument("--cache_gb", type=float, default=4.0, help="bound on the kept gamma and beta (default: 4)")
     parser.add_argument("--precision", default="float32", choices=[*PRECISIONS, "auto"], help="of both (default: float32)")
+    parser.add_argument("--memory_format", default=FORMATS[0], choices=FORMATS, help="of both (default: channels_first)")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each, taken in turns (default: 5)")
     args = parser.parse_args()
 
@@ -47,6 +49,7 @@ def main():
 
     precision = resolve(args.precision)
     compute_in(model, precision, store=True)
+    arrange(model, args.memory_format, store=True)
     prepared = CachedUNet(model, args.cache_gb)
     ways = {"plain": guided(model, 3.5), "ours": guided(prepared, 3.5)}
     with jt.no_grad():
@@ -65,7 +68,7 @@ def main():
     taken = {name: statistics.median(values) for name, values in times.items()}
     kept = sum(BYTES[precision] * int(np.prod(var.shape)) for var in prepared.kept_maps)
     print(json.dumps({
-        "device": DEVICE, "precision": precision, "batch": args.batch,
+        "device": DEVICE, "precision": precision, "memory_format": args.memory_format, "batch": args.batch,
         "plain_seconds": taken["plain"], "seconds": taken["ours"], "ratio": taken["ours"] / taken["plain"],
         "max_difference": float(np.abs(outputs["ours"] - outputs["plain"]).max()),
         "plain_gflop": gflop["plain"], "gflop": gflop["ours"], "gflop_ratio": gflop["ours"] / gflop["plain"],

@@ -18,12 +18,14 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.measure import conv_gflops, copy_gb_per_second, product_gflops, seconds
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
+from models.kernels.add_moments import add_moments
 from models.kernels.attention import attention
 from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
 from models.kernels.nearest_code import nearest_code
 from models.kernels.norm_branches import norm_branches
 from models.kernels.norm_modulate import norm_modulate, norm_modulate_maps
+from models.kernels.turn import turn
 from runtime.backend import DEVICE, jt
 
 
@@ -60,6 +62,10 @@ def cases():
     yield Case("SPADE of kept maps, two branches, 256, 96x128",
                lambda impl, x, m, e, t: norm_branches(x, m, e, 32, timestep=t, impl=impl),
                [(2, 256, 96, 128), maps, (512, 3, 3), (1, 512)], gradient=False, moved=(3, 0))
+    # Here "plain" is the same kernel of the norm after a sum by operators.
+    yield Case("bias, residual, then SPADE norm, 256, 96x128", with_sum, [image, (256,), image, maps, (1, 512)], moved=(7, 16))
+    if DEVICE == "cuda":                                    # on a CPU arrays are turned round: nothing to compare
+        yield from cases_last()
     for heads, positions in ((8, 768), (12, 192), (16, 48)):
         gflop = 4 * heads * 64 * positions ** 2 / 1e9
         yield Case(f"attention, {heads} heads of 64, {positions} positions",
@@ -72,6 +78,34 @@ def cases():
     numbers = dict.fromkeys(NUMBERS, 0.5)
     yield Case("AdamW with average, 9 M weights", lambda impl, p, g, m, v, e: adamw_ema(p, g, m, v, e, numbers, impl),
                [(3000, 3000)] * 5, gradient=False, moved=(9, 0), float32_only=True)
+
+
+def with_sum(impl, y, bias, residual, maps, timestep):
+    """y + bias + residual and its norm: with the moments found while adding, or one after the other."""
+    if impl == "kernel":
+        total, moments = add_moments(y, bias, residual, 32, 1e-5)
+        return norm_modulate_maps(total, maps, 32, 1e-5, timestep, moments=moments), total
+    total = to(to_float32(y) + bias.reshape(1, -1, 1, 1) + to_float32(residual), y.dtype)
+    return norm_modulate_maps(total, maps, 32, 1e-5, timestep), total
+
+
+def cases_last():
+    """The Cases of channels last, and of an image turned round."""
+    image, maps = (1, 96, 128, 256), (1, 96, 128, 512)
+    norm = {"last": True, "eps": 1e-5, "groups": 32}
+    yield Case("the same SPADE norm, channels last",
+               lambda impl, x, m, t: norm_modulate_maps(x, m, timestep=t, impl=impl, **norm), [image, maps, (1, 512)],
+               moved=(4, 11))
+    yield Case("the same group norm, channels last",
+               lambda impl, x, g, b: norm_modulate(x, g, b, impl=impl, **norm), [image, (256,), (256,)], moved=(2, 5))
+    yield Case("the same of kept maps, channels last",
+               lambda impl, x, m, e, t: norm_branches(x, m, e, timestep=t, impl=impl, **norm),
+               [(2, 96, 128, 256), maps, (3, 3, 512), (1, 512)], gradient=False, moved=(3, 0))
+    gflop = 4 * 8 * 64 * 768 ** 2 / 1e9
+    yield Case("attention, 8 heads of 64, 768, channels last", lambda impl, x: attention(x, 8, impl, last=True),
+               [(1, 768, 8 * 3 * 64)], gflop=(gflop, 3.5 * gflop))
+    yield Case("256 channels of 96x128 turned round", lambda impl, x: turn(x, impl), [(1, 256, 12288)], moved=(2, 4))
+    yield Case("a weight of 1024 to 1024 turned round", lambda impl, x: turn(x, impl), [(1024, 1024, 9)], moved=(2, 4))
 
 
 def measure(case, dtype, repeats, calls):

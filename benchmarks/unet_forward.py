@@ -18,6 +18,7 @@ from configs.schema import PRECISIONS
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
 from models.layers import parameters_of
+from models.memory_format import FORMATS, arrange
 from models.precision import compute_in, resolve
 from models.unet import build_unet
 from runtime.backend import jt
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("--train", action="store_true", help="a training step: loss, gradients, AdamW, moving average")
     parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default: 1)")
     parser.add_argument("--precision", default="float32", choices=[*PRECISIONS, "auto"], help="(default: float32)")
+    parser.add_argument("--memory_format", default=FORMATS[0], choices=FORMATS, help="(default: channels_first)")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs, of which the median counts (default: 3)")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     args = parser.parse_args()
@@ -43,11 +45,12 @@ def main():
     labels = rng.integers(config.unet.classes, size=(args.batch, height, width)).astype(np.int32)
     precision = resolve(args.precision)
     compute_in(model, precision, store=not args.train)
+    arrange(model, args.memory_format, store=not args.train)
     jt.sync(list(parameters.values()))
     with counting(model) as found, jt.no_grad():
         model(jt.array(z), 500, jt.array(labels))
     gflop = unet_parts(found)
-    result = {"precision": precision, "batch": args.batch,
+    result = {"precision": precision, "memory_format": args.memory_format, "batch": args.batch,
               "parameters": sum(int(np.prod(p.shape)) for p in parameters.values()), "tensors": len(parameters), "gflop": gflop}
 
     if args.train:

@@ -10,6 +10,7 @@ import numpy as np
 from models.autoencoder_parts import Decoder, Encoder
 from models.autoencoder_tiny import TinyAutoencoder
 from models.kernels.nearest_code import nearest_code
+from models.kernels.turn import to_first, to_last
 from models.layers import Conv, initialise, parameters_of
 from runtime.backend import jt, nn
 
@@ -27,8 +28,8 @@ class Codebook(nn.Module):
     def execute(self, z):
         """z (B, D, h, w) -> quantised like z, index (B, h, w)."""
         b, d, h, w = z.shape
-        index = nearest_code(z.transpose(0, 2, 3, 1).reshape(-1, d), self.embedding.weight)
-        quantised = self.embedding.weight[index].reshape(b, h, w, d).transpose(0, 3, 1, 2)
+        index = nearest_code(to_last(z).reshape(-1, d), self.embedding.weight)
+        quantised = to_first(self.embedding.weight[index].reshape(b, h, w, d))
         return quantised, index.reshape(b, h, w)
 
 

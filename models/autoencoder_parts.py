@@ -1,7 +1,6 @@
 """Encoder and decoder of VQGAN and of latent diffusion's KL autoencoder (Esser et al. 2021; Rombach et al. 2022)."""
-from models.kernels.attention import attention
 from models.kernels.conv import conv2d
-from models.layers import GROUPS, Conv, GroupNorm, NumberedModules, same, up
+from models.layers import GROUPS, Conv, GroupNorm, NumberedModules, Up, same, self_attention
 from runtime.backend import jt, nn
 
 EPS = 1e-6  # of these networks' group normalisations
@@ -23,6 +22,7 @@ class ResnetBlock(nn.Module):
 
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions: 12,288 of them for a 512x384 image."""
+    last = False
 
     def __init__(self, channels, groups=GROUPS):
         super().__init__()
@@ -32,15 +32,15 @@ class AttnBlock(nn.Module):
 
     def execute(self, x):
         """x (B, C, H, W) -> (B, C, H, W)."""
-        b, c, height, width = x.shape
-        weight = jt.concat([self.q.weight, self.k.weight, self.v.weight], dim=0)
+        weight = jt.concat([layer.kernel(self.last) for layer in (self.q, self.k, self.v)], dim=0)
         bias = jt.concat([self.q.bias, self.k.bias, self.v.bias], dim=0)
-        qkv = conv2d(self.norm(x, act=False), weight, bias).reshape(b, 3 * c, height * width)
-        return self.proj_out(attention(qkv, 1).reshape(b, c, height, width), residual=x)
+        qkv = conv2d(self.norm(x, act=False), weight, bias, last=self.last)             # (B, 3C, H, W)
+        return self.proj_out(self_attention(qkv, 1, self.last), residual=x)
 
 
 class Downsample(nn.Module):
     """Halves the size: one pixel of zeros on the right and below, then a convolution with stride 2."""
+    last = False
 
     def __init__(self, channels):
         super().__init__()
@@ -48,7 +48,7 @@ class Downsample(nn.Module):
 
     def execute(self, x):
         """x (B, C, H, W) -> (B, C, H/2, W/2)."""
-        return self.conv(nn.pad(x, (0, 1, 0, 1)))
+        return self.conv(nn.pad(x, (0, 0, 0, 1, 0, 1) if self.last else (0, 1, 0, 1)))
 
 
 class Upsample(nn.Module):
@@ -56,11 +56,11 @@ class Upsample(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.conv = Conv(channels, channels)
+        self.up, self.conv = Up(), Conv(channels, channels)
 
     def execute(self, x):
         """x (B, C, H, W) -> (B, C, 2H, 2W)."""
-        return self.conv(up(x))
+        return self.conv(self.up(x))
 
 
 class Level(nn.Module):

@@ -60,8 +60,8 @@ class Upsampler(nn.Module):
         b, _, height, width = x.shape
         h = nn.relu(self.conv_in(h))
         details = self.conv_out(nn.relu(self.conv(h)) + h)                               # (B, 3 x 2 x 2, H, W)
-        details = details.reshape(b, 3, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
-        return up(x) + details.reshape(b, 3, 2 * height, 2 * width)
+        # Pixel (2 y + i, 2 x + j) of colour c is detail (c, i, j) of (y, x).
+        return up(x) + details.reindex([b, 3, 2 * height, 2 * width], ["i0", "i1*4+i2%2*2+i3%2", "i2/2", "i3/2"])
 
 
 class TinyAutoencoder(nn.Module):

@@ -19,6 +19,7 @@ import numpy as np
 
 from models.blocks import ResBlock, SDMResBlock
 from models.kernels.norm_branches import norm_branches
+from models.kernels.turn import sizes
 from models.spade import SegmentationMaps
 from runtime.backend import jt, nn
 
@@ -99,9 +100,10 @@ class CachedSPADE:
 
     def __call__(self, h, segmentation, timestep=None):
         """As SPADE, but for h (B or 2B, C, H, W), whose rows from B on are without a mask."""
-        maps = self.spade.maps(segmentation.at(h.shape[2])) if self.kept is None else self.kept
-        empty = self.without_mask(h.shape[2:])
-        return norm_branches(h, maps, empty, self.spade.groups, timestep=timestep)
+        _, _, height, width = sizes(h, self.spade.last)
+        maps = self.spade.maps(segmentation.at(height)) if self.kept is None else self.kept
+        empty = self.without_mask((height, width))
+        return norm_branches(h, maps, empty, self.spade.groups, timestep=timestep, last=self.spade.last)
 
     def keep(self, mask):
         """Makes the maps of a mask, one-hot (B, K, H, W), and keeps them."""
@@ -109,7 +111,7 @@ class CachedSPADE:
         self.kept.sync()                                    # layer by layer: their hidden layers need memory
 
     def without_mask(self, size):
-        """Gamma and beta where there is no mask, (2C, min(H, 3), min(W, 3)): made once for all masks."""
+        """Gamma and beta where there is no mask, (2C, min(H, 3), min(W, 3)) or with channels last: made once for all masks."""
         small = tuple(min(n, 3) for n in size)
         if small not in self.empty:
             self.empty[small] = self.spade.maps(jt.zeros((1, self.spade.classes, *small)))[0]

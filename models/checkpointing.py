@@ -7,6 +7,7 @@ import copy
 from contextlib import nullcontext
 
 from models.blocks import ResBlock, SDMResBlock
+from models.kernels.turn import sizes
 from models.spade import SegmentationMaps
 from runtime.backend import jt, nn
 
@@ -77,15 +78,19 @@ class CheckpointedUNet:
         """One numbered block on its input, given in parts along the channels."""
         twin = self.twins[id(block)]
         if not twin.rows_of:
-            return self.unet.run(block, join(parts), emb, segmentation)
+            return self.unet.run(block, self.join(parts), emb, segmentation)
         # The rows of the timestep are made outside: within, the gradients of time_embed would be summed in another order.
         rows = [layer(emb) for layer in twin.rows_of]
         if segmentation is not None:                                 # the masks too, or each size would be made twice
             for factor in (1, 2) if twin.doubles else (1,):
-                segmentation.at(parts[0].shape[2] * factor)
+                segmentation.at(sizes(parts[0], self.unet.join.last)[2] * factor)
         function = lambda *inputs: self.unet.run(
-            twin.block, join(inputs[:len(parts)]), iter(inputs[len(parts):]), segmentation)
+            twin.block, self.join(inputs[:len(parts)]), iter(inputs[len(parts):]), segmentation)
         return recompute(function, [*parts, *rows], twin.parameters, self.exact)
+
+    def join(self, parts):
+        """One or two arrays as one along the channels."""
+        return parts[0] if len(parts) == 1 else self.unet.join(*parts)
 
 
 class Block:
@@ -105,11 +110,6 @@ class Block:
                 layer.emb_layers = {1: next}
                 setattr(self.block, str(number), layer)
             self.parameters += own.values()
-
-
-def join(parts):
-    """Arrays as one along the channels."""
-    return parts[0] if len(parts) == 1 else jt.concat(list(parts), dim=1)
 
 
 class CheckpointedLayer:

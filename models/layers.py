@@ -1,12 +1,15 @@
 """The layers that the networks are made of: convolution, linear layer, group normalisation and what lies between.
 
-A layer answers in numbers of its input's type. A convolution may change the type: models/precision.py sets it.
+A layer answers in numbers of its input's type. A convolution may change the type: models/precision.py sets it. Images are
+(B, C, H, W), as the shapes here say, or (B, H, W, C) in layers that models/memory_format.py has told so (`last`).
 """
 import numpy as np
 
+from models.kernels.attention import attention
 from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate
+from models.kernels.turn import sizes, to_first, to_last
 from runtime.backend import jt, nn
 
 GROUPS = 32  # of group normalisation in the published networks, which have at least 4 channels a group
@@ -14,11 +17,12 @@ GROUPS = 32  # of group normalisation in the published networks, which have at l
 
 class Conv(nn.Module):
     """Convolution, kernel 1 or 3, (B, Cin, H, W) -> (B, Cout, H', W'). models/precision.py sets both types; they
-    are float32 until then.
+    are float32 until then. models/memory_format.py sets where channels lie coming in, going out and in the weight.
 
     `ndim` 1 stores the weight as Conv1d does, (Cout, Cin, 1): published attention blocks have it so.
     """
     compute_dtype = output_dtype = "float32"
+    input_last = output_last = weight_last = False
 
     def __init__(self, inputs, outputs, kernel=3, stride=1, padding=None, ndim=2, bias=True):
         super().__init__()
@@ -33,11 +37,17 @@ class Conv(nn.Module):
     def execute(self, x, residual=None):
         """x (B, Cin, H, W), residual (B, Cout, H', W') or None, to be added -> (B, Cout, H', W')."""
         _, stride, padding = self._geometry
-        weight, bias = self.weight, self.bias if self._no_bias is None else self._no_bias
-        if len(weight.shape) == 3:
-            weight = weight.reshape(*weight.shape, 1)
+        bias = self.bias if self._no_bias is None else self._no_bias
         x, residual = to(x, self.compute_dtype), residual if residual is None else to(residual, self.compute_dtype)
-        return to(conv2d(x, weight, bias, stride, padding, residual), self.output_dtype)
+        last = self.input_last or self.output_last             # at a network's edges the few channels are those to turn
+        x = to_last(x) if last and not self.input_last else x
+        y = to(conv2d(x, self.kernel(last), bias, stride, padding, residual, last=last), self.output_dtype)
+        return to_first(y) if last and not self.output_last else y
+
+    def kernel(self, last=False):
+        """The weight as conv2d takes it: (Cout, Cin, k, k), or with `last` (Cout, k, k, Cin)."""
+        weight = self.weight if len(self.weight.shape) == 4 else self.weight.reshape(*self.weight.shape, 1)
+        return to_last(to(weight, self.compute_dtype)) if last and not self.weight_last else weight
 
 
 class Linear(nn.Module):
@@ -55,6 +65,7 @@ class Linear(nn.Module):
 
 class GroupNorm(nn.Module):
     """Group normalisation with affine weights, then SiLU when `act`; statistics in two passes."""
+    last = False
 
     def __init__(self, channels, eps=1e-5, groups=GROUPS):
         super().__init__()
@@ -64,7 +75,34 @@ class GroupNorm(nn.Module):
 
     def execute(self, x, timestep=None, act=True):
         """x (B, C, H, W), timestep (1 or B, 2C): scale, shift -> act(norm(x) * (1 + scale) + shift), like x."""
-        return norm_modulate(x, self.weight, self.bias, self._groups, self._eps, timestep, act)
+        return norm_modulate(x, self.weight, self.bias, self._groups, self._eps, timestep, act, last=self.last)
+
+
+class Join(nn.Module):
+    """Two images side by side along their channels."""
+    last = False
+
+    def execute(self, a, b):
+        """a (B, Ca, H, W), b (B, Cb, H, W) -> (B, Ca + Cb, H, W)."""
+        return jt.concat([a, b], dim=3 if self.last else 1)
+
+
+class Down(nn.Module):
+    """2 x 2 mean."""
+    last = False
+
+    def execute(self, x):
+        """x (B, C, H, W) -> (B, C, H/2, W/2)."""
+        return down(x, self.last)
+
+
+class Up(nn.Module):
+    """Nearest neighbour."""
+    last = False
+
+    def execute(self, x):
+        """x (B, C, H, W) -> (B, C, 2H, 2W)."""
+        return up(x, self.last)
 
 
 class NumberedModules(nn.Module):
@@ -103,16 +141,30 @@ def same(x):
     return x
 
 
-def down(x):
+def down(x, last=False):
     """2 x 2 mean, (B, C, H, W) -> (B, C, H/2, W/2)."""
-    b, c, h, w = x.shape
-    return to(to_float32(x).reshape(b, c, h // 2, 2, w // 2, 2).sum(5).sum(3) * 0.25, x.dtype)
+    b, c, h, w = sizes(x, last)
+    if last:
+        squares = to_float32(x).reshape(b, h // 2, 2, w // 2, 2, c).sum(4).sum(2)
+    else:
+        squares = to_float32(x).reshape(b, c, h // 2, 2, w // 2, 2).sum(5).sum(3)
+    return to(squares * 0.25, x.dtype)
 
 
-def up(x):
+def up(x, last=False):
     """Nearest neighbour, (B, C, H, W) -> (B, C, 2H, 2W)."""
-    b, c, h, w = x.shape
+    b, c, h, w = sizes(x, last)
+    if last:
+        return x.reshape(b, h, 1, w, 1, c).broadcast([b, h, 2, w, 2, c]).reshape(b, 2 * h, 2 * w, c)
     return x.reshape(b, c, h, 1, w, 1).broadcast([b, c, h, 2, w, 2]).reshape(b, c, 2 * h, 2 * w)
+
+
+def self_attention(qkv, heads, last=False):
+    """Attention over all positions of an image, qkv (B, 3C, H, W) -> (B, C, H, W)."""
+    b, channels, h, w = sizes(qkv, last)
+    if last:
+        return attention(qkv.reshape(b, h * w, channels), heads, last=True).reshape(b, h, w, channels // 3)
+    return attention(qkv.reshape(b, channels, h * w), heads).reshape(b, channels // 3, h, w)
 
 
 def parameters_of(model):

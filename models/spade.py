@@ -2,12 +2,14 @@
 Spatially-Adaptive Normalization"), on group normalisation as in the SDM U-Net."""
 from models.kernels.conv import conv2d
 from models.kernels.norm_modulate import norm_modulate_maps
+from models.kernels.turn import sizes
 from models.layers import GROUPS, Conv, NumberedModules, down, relu
 from runtime.backend import jt, nn
 
 
 class SPADE(nn.Module):
     """Normalises h and modulates it by maps gamma, beta that two convolutions make of the mask."""
+    last = False
 
     def __init__(self, channels, classes, hidden, groups=GROUPS):
         super().__init__()
@@ -20,14 +22,15 @@ class SPADE(nn.Module):
         """h (B, C, H, W), segmentation: SegmentationMaps, timestep (1 or B, 2C): scale, shift -> like h, after
         SiLU."""
         # 1 + gamma, not the paper's gamma: the layer starts close to plain GroupNorm.
-        return norm_modulate_maps(h, self.maps(segmentation.at(h.shape[2])), self._groups, 1e-5, timestep)
+        maps = self.maps(segmentation.at(sizes(h, self.last)[2]))
+        return norm_modulate_maps(h, maps, self._groups, 1e-5, timestep, last=self.last)
 
     def maps(self, mask):
         """mask one-hot (B, K, H, W) -> gamma, beta (B, 2C, H, W), by one convolution for both. They depend on
         nothing else, not h, not t."""
-        weight = jt.concat([self.mlp_gamma.weight, self.mlp_beta.weight], dim=0)
+        weight = jt.concat([self.mlp_gamma.kernel(self.last), self.mlp_beta.kernel(self.last)], dim=0)
         bias = jt.concat([self.mlp_gamma.bias, self.mlp_beta.bias], dim=0)
-        return conv2d(relu(self.mlp_shared[0](mask)), weight, bias, padding=1)
+        return conv2d(relu(self.mlp_shared[0](mask)), weight, bias, padding=1, last=self.last)
 
     @property
     def channels(self):

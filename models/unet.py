@@ -5,7 +5,7 @@ At the published size 501,540,358 parameters in 660 tensors, named as in guided-
 """
 from models.blocks import AttentionBlock, ResBlock, SDMResBlock
 from models.embedding import timestep_embedding
-from models.layers import Conv, GroupNorm, Linear, NumberedModules, down, initialise, parameters_of, same, silu, up
+from models.layers import Conv, Down, GroupNorm, Join, Linear, NumberedModules, Up, initialise, parameters_of, same, silu
 from models.spade import SegmentationMaps
 from runtime.backend import jt, nn
 
@@ -36,13 +36,13 @@ class UNet(nn.Module):
                 blocks.append(NumberedModules(block))
                 widths.append(width)
             if level != last:
-                blocks.append(NumberedModules({0: ResBlock(width, width, emb, down, groups)}))
+                blocks.append(NumberedModules({0: ResBlock(width, width, emb, Down(), groups)}))
                 widths.append(width)
         self.input_blocks = NumberedModules(dict(enumerate(blocks)))
 
         self.middle_block = NumberedModules({0: sdm(width, width), 1: attention(width), 2: sdm(width, width)})
 
-        blocks = []
+        self.join, blocks = Join(), []
         for level, mult in reversed(list(enumerate(config.channel_mult))):
             attend = 2 ** level in config.attention_factors
             for i in range(config.res_blocks + 1):
@@ -51,7 +51,7 @@ class UNet(nn.Module):
                 if attend:
                     block.append(attention(width))
                 if level and i == config.res_blocks:
-                    block.append(sdm(width, width, up))
+                    block.append(sdm(width, width, Up()))
                 blocks.append(NumberedModules(dict(enumerate(block))))
         self.output_blocks = NumberedModules(dict(enumerate(blocks)))
 
@@ -92,7 +92,7 @@ class UNet(nn.Module):
         """skips: what encode gives -> (B, C or 2C, H, W)."""
         h = self.run(self.middle_block, skips[-1], emb, segmentation)
         for block, skip in zip(self.output_blocks, reversed(skips)):
-            h = self.run(block, jt.concat([h, skip], dim=1), emb, segmentation)
+            h = self.run(block, self.join(h, skip), emb, segmentation)
         return self.out[2](self.out[0](h))
 
     def embed(self, t):

@@ -14,6 +14,7 @@ import math
 
 from models.kernels.casting import kernel_dtype, to, to_float32
 from models.kernels.launch import choose, code, gpu, include, oldest_gpu
+from models.kernels.turn import turn
 from runtime.backend import jt, nn
 
 WIDTHS = (32, 64)  # channels of a head that the CUDA version takes
@@ -21,17 +22,20 @@ KEYS = 8192        # a block of the reference: beyond 10,000 columns Jittor's so
 OLDEST = 80        # the first architecture it compiles for
 
 
-def attention(qkv, heads, impl="auto"):
-    """qkv (B, heads * 3 * D, L), head by head D channels of q, of k, of v -> (B, heads * D, L). float32, or 16-bit: summed
-    in float32, but on a GPU with probabilities rounded to 16 bits.
+def attention(qkv, heads, impl="auto", last=False):
+    """qkv (B, heads * 3 * D, L), head by head D channels of q, of k, of v -> (B, heads * D, L); last: (B, L, heads * 3 * D) ->
+    (B, L, heads * D). float32, or 16-bit: summed in float32, but on a GPU with probabilities rounded to 16 bits.
 
     Differentiable. Raises ValueError on other shapes.
     """
-    if len(qkv.shape) != 3 or qkv.shape[1] % (3 * heads):
-        raise ValueError(f"attention: expected qkv (B, heads * 3 * D, L) with {heads} heads, got {tuple(qkv.shape)}")
-    if choose(impl, cuda=qkv.shape[1] // (3 * heads) in WIDTHS and oldest_gpu() >= OLDEST):
-        return to(Attention(heads)(to(qkv, kernel_dtype(qkv))), qkv.dtype)
-    return attention_reference(qkv, heads)
+    if len(qkv.shape) != 3 or qkv.shape[2 if last else 1] % (3 * heads):
+        form = "(B, L, heads * 3 * D)" if last else "(B, heads * 3 * D, L)"
+        raise ValueError(f"attention: expected qkv {form} with {heads} heads, got {tuple(qkv.shape)}")
+    width = qkv.shape[2 if last else 1] // (3 * heads)
+    kernel = choose(impl, cuda=width in WIDTHS and oldest_gpu() >= OLDEST)
+    if last:                                                # the arrays are small: they are turned round on a GPU too
+        return turn(attention(turn(qkv), heads, impl))
+    return to(Attention(heads)(to(qkv, kernel_dtype(qkv))), qkv.dtype) if kernel else attention_reference(qkv, heads)
 
 
 def attention_reference(qkv, heads, block=1024, keys=KEYS):
@@ -42,7 +46,7 @@ def attention_reference(qkv, heads, block=1024, keys=KEYS):
     width = channels // (3 * heads)
     q, k, v = (part.reshape(batch * heads, width, length)
                for part in qkv.reshape(batch * heads, 3, width, length).split(1, dim=1))
-    q = to(to_float32(q.transpose(0, 2, 1)) / math.sqrt(width), q.dtype)            # (B h, L, D)
+    q = to(to_float32(turn(q)) / math.sqrt(width), q.dtype)                        # (B h, L, D)
     out = []
     for start in range(0, length, block):
         out.append(attend(q[:, start:start + block], k, v, keys))                   # (B h, D, block)
@@ -59,7 +63,7 @@ def attend(q, k, v, keys):
     for start in range(0, k.shape[2], size):
         scores = to_float32(nn.bmm(q, k[:, :, start:start + size]))                 # (N, Q, size)
         p = nn.softmax(scores, dim=-1)
-        parts.append(nn.bmm(v[:, :, start:start + size], to(p, v.dtype).transpose(0, 2, 1)))
+        parts.append(nn.bmm(v[:, :, start:start + size], turn(to(p, v.dtype))))
         if blocks > 1:                                       # the largest probability is exp(largest score - log of the sum)
             sums.append(scores.max(-1) - jt.log(p.max(-1)))                         # (N, Q)
     if blocks == 1:

@@ -11,18 +11,22 @@ order of sums.
 from models.kernels.casting import kernel_dtype, to, to_float32
 from models.kernels.cudnn_conv import cudnn_conv
 from models.kernels.launch import choose, code, gpu, include
+from models.kernels.turn import to_first, to_last
 from runtime.backend import jt, nn
 from runtime.processor import multiplies_bfloat16, onednn
 
 SMALL = 192  # pixels up to which a 3x3 convolution is faster as a product; with gradients, those of the whole batch
 
 
-def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto"):
+def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto", last=False):
     """x (B, Cin, H, W) float32 or 16-bit, weight (Cout, Cin, k, k), bias (Cout,), residual (B, Cout, H', W') like x or None
     -> x * weight + bias + residual, (B, Cout, H', W') like x; weight and bias are rounded to x's type, sums are in float32.
+    last: x (B, H, W, Cin), weight (Cout, k, k, Cin), residual and result (B, H', W', Cout); on a CPU they are turned round.
 
     Differentiable. impl "kernel" needs stride 1, an odd k and padding k // 2. Raises ValueError on other shapes.
     """
+    if last:
+        return conv2d_last(x, weight, bias, stride, padding, residual, impl)
     if len(x.shape) != 4 or len(weight.shape) != 4 or weight.shape[1] != x.shape[1] or list(bias.shape) != [weight.shape[0]]:
         raise ValueError(f"conv2d: expected x (B, Cin, H, W), weight (Cout, Cin, k, k) and bias (Cout,), got "
                          f"{tuple(x.shape)}, {tuple(weight.shape)} and {tuple(bias.shape)}")
@@ -44,6 +48,14 @@ def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto"):
     if choose(impl) and same_size and (impl == "kernel" or k == 1 or pixels <= SMALL):
         return to(Product()(x, weight, bias), dtype)
     return to(conv2d_reference(x, weight, bias, stride, padding), dtype)
+
+
+def conv2d_last(x, weight, bias, stride, padding, residual, impl):
+    """conv2d where channels are last."""
+    if gpu() and choose(impl, cuda=True):
+        return cudnn_conv(x, to(weight, x.dtype), to(bias, x.dtype), residual, stride, padding, last=True)
+    residual = residual if residual is None else to_first(residual)
+    return to_last(conv2d(to_first(x), to_first(weight), bias, stride, padding, residual, impl))
 
 
 def conv2d_reference(x, weight, bias, stride=1, padding=0):

@@ -9,6 +9,7 @@ every head, would be most of the memory of a network on a large image. 16,384 qu
 import math
 
 from models.kernels.launch import choose, include
+from models.kernels.turn import turn
 from runtime.backend import jt, nn
 
 
@@ -27,12 +28,12 @@ def cross_attention_reference(q, k, v, heads, block=1024):
     """The right answer in plain Jittor; `block`: queries at a time."""
     batch, channels, length = q.shape
     width = channels // heads
-    q = q.reshape(batch * heads, width, length).transpose(0, 2, 1) / math.sqrt(width)  # (B h, L, D)
+    q = turn(q.reshape(batch * heads, width, length)) / math.sqrt(width)               # (B h, L, D)
     k, v = (x.reshape(batch * heads, width, -1) for x in (k, v))                        # (B h, D, M)
     out = []
     for start in range(0, length, block):
         p = nn.softmax(nn.bmm(q[:, start:start + block], k), dim=-1)                   # (B h, block, M)
-        out.append(nn.bmm(v, p.transpose(0, 2, 1)))                                    # (B h, D, block)
+        out.append(nn.bmm(v, turn(p)))                                                 # (B h, D, block)
     out = jt.concat(out, dim=2) if len(out) > 1 else out[0]
     return out.reshape(batch, channels, length)
 

@@ -8,8 +8,8 @@
 // Of the GPU's part: compiled for sm_80 and sm_90 and played on a CPU (tests/play.h), not yet run on a GPU. Its kernel takes
 // 64 registers and 0.4 KB of shared memory; of 16-bit maps that are no multiple of 16 bytes it spills 4 bytes.
 #pragma once
-#ifndef IIDM_NORM_MODULATE    // Jittor finds no include of an include: norm_branches.py names all
-#include <norm_modulate.cuh>
+#ifndef IIDM_NORM_LAST        // Jittor finds no include of an include: norm_branches.py names all
+#include <norm_last.cuh>
 #endif
 
 namespace iidm {
@@ -17,6 +17,7 @@ namespace iidm {
 struct NormBranches {
     int64_t batch, masks, channels, height, width, groups;
     float eps;
+    bool known;                                          // whether add_moments.cuh has found the moments
     int64_t pixels() const { return height * width; }
 };
 
@@ -25,13 +26,13 @@ IIDM_HD int64_t small_index(int64_t i, int64_t n) { return i == 0 ? 0 : i == n -
 
 template <class T>
 inline void norm_branches_cpu(const NormBranches& p, const T* x, const T* maps, const T* empty,
-                              const Timestep& time, T* y) {
+                              const Timestep& time, const float* known, T* y) {
     const int64_t n = p.pixels(), wide = p.channels / p.groups, h = p.height < 3 ? p.height : 3, w = p.width < 3 ? p.width : 3;
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
         const int64_t b = job / p.groups, first = (job % p.groups) * wide;
         const T* group = x + (b * p.channels + first) * n;
-        const Moments m = moments(group, wide * n, p.eps);
+        const Moments m = known_or_found(known, job, group, wide * n, p.eps);
         for (int64_t j = 0; j < wide; ++j) {
             const int64_t c = first + j;
             const T* __restrict__ in = group + j * n;
@@ -93,8 +94,39 @@ template <class T>
 inline void norm_branches_cuda(const NormBranches& p, const T* x, const T* maps, const T* empty,
                                const Timestep& time, float* chunks, T* y) {
     const Branches<T> branches = {maps, empty, int(p.masks), int(p.channels), int(p.height), int(p.width)};
-    norm_modulate_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps}, branches, x, time,
+    norm_modulate_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps, p.known}, branches, x, time,
                        chunks, y, static_cast<float*>(nullptr));
+}
+
+// The same where channels are last, for last_apply of norm_last.cuh: maps (B, H, W, 2C), empty (h, w, 2C).
+template <class T>
+struct BranchesLast {
+    const T *maps, *empty;
+    int masks, channels, height, width;
+    bool in_packs() const { return aligned(maps, empty); }
+    template <int V>
+    __device__ void begin(int, float (&)[V], float (&)[V]) const {}
+    template <int V>
+    __device__ void at(int sample, int pixel, int c, float (&a)[V], float (&b)[V]) const {
+        const T* from = maps + (int64_t(sample) * height * width + pixel) * 2 * channels + c;
+        if (sample >= masks) {
+            const int row = int(small_index(pixel / width, height)), column = int(small_index(pixel % width, width));
+            from = empty + (row * (width < 3 ? width : 3) + column) * 2 * channels + c;
+        }
+        load(from, a);
+        load(from + channels, b);
+#pragma unroll
+        for (int v = 0; v < V; ++v) a[v] += 1.0f;
+    }
+};
+
+// chunks: scratch (B * G, kMostParts, 2).
+template <class T>
+inline void norm_branches_last_cuda(const NormBranches& p, const T* x, const T* maps, const T* empty, const Timestep& time,
+                                    float* chunks, T* y) {
+    const BranchesLast<T> branches = {maps, empty, int(p.masks), int(p.channels), int(p.height), int(p.width)};
+    norm_last_cuda(NormModulate{p.batch, p.channels, p.pixels(), p.groups, true, true, p.eps, p.known}, branches, x, time, chunks, y,
+                   static_cast<float*>(nullptr));
 }
 
 #endif

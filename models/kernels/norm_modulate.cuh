@@ -29,6 +29,7 @@ struct NormModulate {
     int64_t batch, channels, pixels, groups;
     bool maps, act;
     float eps;
+    bool known;                                          // whether add_moments.cuh has found the moments
     int64_t width() const { return channels / groups; }  // channels of a group
     int64_t size() const { return width() * pixels; }    // values of a group
     int64_t half() const { return channels * pixels; }   // of a sample's maps: from gamma to beta
@@ -66,15 +67,16 @@ IIDM_HD float slope_x(const Row& r, float d_x_hat, float x_hat, float m, float m
 
 // ---------------------------------------------------------------------------------------------------- CPU
 
-// Writes y and, for the backward pass, stats (B, G, 2) = mean, rstd. gamma, beta: where those of the first sample begin.
+// Writes y and, for the backward pass, stats (B, G, 2) = mean, rstd; known: the same where they are. gamma, beta: where those of
+// the first sample begin.
 template <class T, class M>
-inline void norm_modulate_cpu(const NormModulate& p, const T* x, const M* gamma, const M* beta, const Timestep& time, T* y,
-                              float* stats) {
+inline void norm_modulate_cpu(const NormModulate& p, const T* x, const M* gamma, const M* beta, const Timestep& time,
+                              const float* known, T* y, float* stats) {
     const int64_t n = p.pixels, width = p.width();
 #pragma omp parallel for schedule(static)
     for (int64_t job = 0; job < p.batch * p.groups; ++job) {
         const int64_t b = job / p.groups, first = (job % p.groups) * width;
-        const Moments m = moments(x + (b * p.channels + first) * n, width * n, p.eps);
+        const Moments m = known_or_found(known, job, x + (b * p.channels + first) * n, width * n, p.eps);
         stats[2 * job] = m.mean;
         stats[2 * job + 1] = m.rstd;
         for (int64_t j = 0; j < width; ++j) {
@@ -326,11 +328,11 @@ inline void norm_modulate_launch(const NormModulate& shape, const M& modulation,
                                  float* chunks, T* y, float* stats) {
     const Launch p = launch_of(shape);
     const int64_t blocks = shape.batch * shape.groups * p.parts;
-    if (p.parts > 1) launch(part_moments<T, V>, blocks, kThreads, x, p.n, p.parts, chunks);
+    if (p.parts > 1 && !shape.known) launch(part_moments<T, V>, blocks, kThreads, x, p.n, p.parts, chunks);
     launch(norm_apply<T, V, M>, blocks, kThreads, p, modulation, x, time, chunks, y, stats);
 }
 
-// chunks: scratch (B * G, chunks of a group, 2); stats (B, G, 2) or null.
+// chunks: scratch (B * G, chunks of a group, 2), or where they are known those of add_moments.cuh; stats (B, G, 2) or null.
 template <class T, class M>
 inline void norm_modulate_cuda(const NormModulate& p, const M& modulation, const T* x, const Timestep& time, float* chunks,
                                T* y, float* stats) {

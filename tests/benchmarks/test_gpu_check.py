@@ -17,18 +17,18 @@ case "$*" in
 esac
 echo "asked: $*"
 """
-ORDER = ["versions", "doctor", "build", "test_devices", "forward", "guided16", "guided", "layouts",
-         "kernels16", "train16", "train", "guided16_1", "guided_1", "autoencoder", "twin", "kernels",
-         "rooms-test_without_opencv", "test_one", "kernels_float16"]
+ORDER = ["versions", "doctor", "build", "test_devices", "forward", "guided16", "guided", "layouts", "kernels16",
+         "guided16_last", "train16", "train16_last", "train", "guided16_1", "guided_1", "autoencoder", "twin", "kernels",
+         "configs-test_two", "rooms-test_without_opencv", "test_one", "kernels_float16"]
 
 
 @pytest.fixture
 def tree(tmp_path):
-    """A folder with the script, two tests and the Python."""
-    for name in ("benchmarks", "tests/runtime", "tests/rooms", "venv/bin"):
+    """A folder with the script, three tests and the Python."""
+    for name in ("benchmarks", "tests/runtime", "tests/rooms", "tests/configs", "venv/bin"):
         (tmp_path / name).mkdir(parents=True)
     shutil.copy(ROOT / "benchmarks/gpu_check.sh", tmp_path / "benchmarks")
-    for name in ("runtime/test_devices.py", "test_one.py", "rooms/test_without_opencv.py"):
+    for name in ("runtime/test_devices.py", "test_one.py", "configs/test_two.py", "rooms/test_without_opencv.py"):
         (tmp_path / "tests" / name).touch()
     (tmp_path / "venv/bin/python").write_text(PYTHON)
     (tmp_path / "venv/bin/python").chmod(0o755)
@@ -39,7 +39,7 @@ def check(tree, *options):
     """Runs the script from elsewhere; (status, {part: how it ended} as the report has it, standard error)."""
     done = subprocess.run(["sh", tree / "benchmarks/gpu_check.sh", "--venv", "venv", *options], cwd=tree, text=True,
                           capture_output=True, env={"PATH": "/usr/bin:/bin", "TORCH_PYTHON": "absent"}, timeout=120)
-    report = tree / "runs/gpu_check/report.md"
+    report = tree / ("runs/gpu_check_cpu/report.md" if "--cpu" in options else "runs/gpu_check/report.md")
     rows = re.findall(r"^\| (\S+) \| (.*?) \|", report.read_text(), re.MULTILINE) if report.exists() else []
     return done.returncode, dict(rows[1:]), done.stderr
 
@@ -61,6 +61,12 @@ def test_what_ended_well_is_not_repeated_and_named_parts_run_alone(tree):
     assert status == 0 and list(ended) == ["versions", "doctor", "build", "forward", "guided"]
     check(tree, "guided")
     assert (tree / "asked").read_text() == "guided\n"
+
+
+def test_on_the_cpu_nothing_is_asked_that_only_a_gpu_has_and_few_tests_run(tree):
+    status, ended, _ = check(tree, "--cpu")
+    absent = {"layouts", "kernels16", "kernels_float16", "rooms-test_without_opencv", "test_one"}
+    assert status == 0 and list(ended) == [name for name in ORDER if name not in absent]
 
 
 def test_at_the_deadline_the_part_is_cut_off_the_rest_not_begun_and_the_report_says_so(tree):

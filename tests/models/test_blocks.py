@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.blocks import AttentionBlock, ResBlock, SDMResBlock
-from models.layers import down, parameters_of, same, up
+from models.layers import Down, Up, parameters_of, same
 from models.spade import SegmentationMaps, one_hot
 from runtime.backend import jt
 from tests.helpers import on_cpu, with_drawn_weights
@@ -32,7 +32,7 @@ def zero(layer):
         var.update(jt.zeros(var.shape))
 
 
-@pytest.mark.parametrize("resample, size", [(same, (8, 12)), (down, (4, 6)), (up, (16, 24))])
+@pytest.mark.parametrize("resample, size", [(same, (8, 12)), (Down(), (4, 6)), (Up(), (16, 24))])
 @pytest.mark.parametrize("outputs", [32, 64])
 @pytest.mark.parametrize("kind", [ResBlock, SDMResBlock])
 @on_cpu

@@ -2,12 +2,16 @@
 import numpy as np
 import pytest
 
+from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
+from models.cached_unet import CachedUNet
 from models.kernels.casting import to, to_float32
 from models.kernels.conv import conv2d
 from models.kernels.cudnn_conv import cudnn_conv
+from models.kernels.turn import turn
 from models.layers import parameters_of
+from models.memory_format import arrange
 from models.precision import compute_in
 from runtime.backend import jt
 from tests.helpers import latents_and_labels, needs_cuda, tiny_autoencoder, tiny_unet
@@ -85,6 +89,39 @@ def test_the_unet_in_16_bits_on_the_gpu_is_near_float32_on_the_cpu(rng, dtype, c
     assert np.sqrt(np.mean((found[0] - exact[0]) ** 2)) < cost * exact[0].std()
     a, b = (np.concatenate([array.reshape(-1) for array in arrays[1:]]) for arrays in (exact, found))
     assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.999
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype, cost", [("float32", TOLERANCE), ("float16", 4e-3), ("bfloat16", 3e-2)])
+def test_with_channels_last_the_gpu_gives_the_unets_numbers_and_gradients(rng, dtype, cost):
+    z, labels = latents_and_labels(rng)
+
+    def run(memory_format):
+        model = tiny_unet()
+        compute_in(model, dtype)
+        arrange(model, memory_format)
+        out = model(jt.array(z), 500, jt.array(labels))
+        with jt.no_grad():
+            guidance = guided(CachedUNet(model), 3.5)(jt.array(z), 500, jt.array(labels))
+        gradients = jt.grad((out * out).sum(), list(parameters_of(model).values()))
+        return [np.asarray(array, np.float64) for array in (out.numpy(), guidance.numpy(), *(one.numpy() for one in gradients))]
+
+    with jt.flag_scope(use_cuda=1):
+        first, last = run("channels_first"), run("channels_last")
+    for i in range(2):
+        assert np.sqrt(np.mean((last[i] - first[i]) ** 2)) < (1, 6)[i] * cost * first[i].std()
+    a, b = (np.concatenate([array.reshape(-1) for array in arrays[2:]]) for arrays in (first, last))
+    assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.999
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_arrays_are_turned_on_the_gpu_as_they_are(rng, dtype):
+    for shape in ((2, 33, 70), (3, 5, 9), (1, 256, 12288)):
+        array = rng.standard_normal(shape, dtype=np.float32)
+        with jt.flag_scope(use_cuda=1):
+            given = to(jt.array(array), dtype)
+            np.testing.assert_array_equal(to_float32(turn(given)).numpy(), to_float32(given).numpy().transpose(0, 2, 1))
 
 
 @needs_cuda

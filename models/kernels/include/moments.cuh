@@ -28,12 +28,24 @@ inline double sum_in_blocks(int64_t n, F term) {
     return total;
 }
 
-// Of a group's n values, in two passes.
+// Of a group's n values whose mean is known.
 template <class T>
-inline Moments moments(const T* x, int64_t n, float eps) {
-    const float mean = float(sum_in_blocks(n, [=](int64_t i) { return wide_of(x[i]); }) / double(n));
+inline Moments moments_about(float mean, const T* x, int64_t n, float eps) {
     const double square = sum_in_blocks(n, [=](int64_t i) { float d = wide_of(x[i]) - mean; return d * d; });
     return {mean, float(1.0 / std::sqrt(square / double(n) + double(eps)))};
+}
+
+// The same in two passes.
+template <class T>
+inline Moments moments(const T* x, int64_t n, float eps) {
+    return moments_about(float(sum_in_blocks(n, [=](int64_t i) { return wide_of(x[i]); }) / double(n)), x, n, eps);
+}
+
+// The same for a group whose mean and rstd are among the known ones (G, 2), if there are any.
+template <class T>
+inline Moments known_or_found(const float* known, int64_t group, const T* x, int64_t n, float eps) {
+    if (known) return {known[2 * group], known[2 * group + 1]};
+    return moments(x, n, eps);
 }
 
 constexpr int kThreads = 256, kPer = 16, kChunk = kThreads * kPer;  // threads of a block, values of a thread, of a block
@@ -55,12 +67,12 @@ __device__ inline void for_chunk(int n, int part, F f) {
     }
 }
 
-// By all threads of a block; every one gets the answer.
-template <int V, class T>
-__device__ inline Part chunk_moments(const T* group, int n, int part) {
+// By all threads of a block; every one gets the answer. read(i, x): x <- V values of the group from i on.
+template <int V, class Read>
+__device__ inline Part chunk_moments(int n, int part, Read read) {
     float x[kPer / V][V], sum[1] = {0}, rest[2] = {0, 0};
     for_chunk<V>(n, part, [&](int i, int j) {
-        load(group + i, x[j]);
+        read(i, x[j]);
 #pragma unroll
         for (int v = 0; v < V; ++v) sum[0] += x[j][v];
     });
@@ -76,6 +88,11 @@ __device__ inline Part chunk_moments(const T* group, int n, int part) {
     });
     block_sum(rest);  // the sum about the mean is what rounding has left of it: it mends both
     return {mean + rest[0] / count, rest[1] - rest[0] * rest[0] / count};
+}
+
+template <int V, class T>
+__device__ inline Part chunk_moments(const T* group, int n, int part) {
+    return chunk_moments<V>(n, part, [=](int i, float (&x)[V]) { load(group + i, x); });
 }
 
 // parts (B * G, parts, 2). One block for a chunk.

@@ -9,12 +9,14 @@ import pytest
 
 from models.kernels import launch
 from models.kernels.adamw_ema import NUMBERS, adamw_ema
+from models.kernels.add_moments import add_moments
 from models.kernels.attention import Attention
 from models.kernels.casting import to
 from models.kernels.cudnn_conv import CudnnConv
 from models.kernels.nearest_code import nearest_code
 from models.kernels.norm_branches import norm_branches
 from models.kernels.norm_modulate import NormModulate
+from models.kernels.turn import turn
 from runtime.backend import jt
 from tests.play import PRELUDE, Recorder
 
@@ -34,19 +36,43 @@ def norm(dtype):
     x = zeros(1, 4, 2, 4, dtype=dtype)
     for modulation in ([zeros(4), zeros(4)], [zeros(1, 8, 2, 4, dtype=dtype)]):
         for timestep in ([], [zeros(1, 8)]):
-            function = NormModulate({"maps": int(len(modulation) == 1), "act": 1, "groups": 2, "eps": 1e-5})
-            function.grad(function.execute(x, *modulation, *timestep))
+            normalise(0, x, modulation, timestep)
+
+
+def norm_last(dtype):
+    x = zeros(1, 2, 4, 4, dtype=dtype)
+    for modulation in ([zeros(4), zeros(4)], [zeros(1, 2, 4, 8, dtype=dtype)]):
+        normalise(1, x, modulation, [zeros(1, 8)])
+
+
+def normalise(last, x, modulation, timestep):
+    settings = {"maps": int(len(modulation) == 1), "act": 1, "groups": 2, "eps": 1e-5, "last": last, "known": 0}
+    function = NormModulate(settings)
+    function.grad(function.execute(x, *modulation, *timestep))
+
+
+def moments(dtype):
+    for last, shape in ((False, (1, 4, 2, 4)), (True, (1, 2, 4, 4))):
+        x = zeros(*shape, dtype=dtype)
+        for residual in (None, x):
+            add_moments(x, zeros(4), residual, 2, 1e-5, "kernel", last)
 
 
 def branches(dtype):
     x = zeros(2, 4, 2, 4, dtype=dtype)
     for timestep in (None, zeros(1, 8)):
         norm_branches(x, zeros(1, 8, 2, 4, dtype=dtype), zeros(8, 2, 3, dtype=dtype), 2, timestep=timestep, impl="kernel")
+    norm_branches(zeros(2, 2, 4, 4, dtype=dtype), zeros(1, 2, 4, 8, dtype=dtype), zeros(2, 3, 8, dtype=dtype), 2, impl="kernel",
+                  last=True)
 
 
 def attend(dtype):
     function = Attention(1)
     function.grad(function.execute(zeros(1, 96, 8, dtype=dtype)))
+
+
+def exchange(dtype):
+    turn(zeros(1, 3, 4, dtype=dtype), "kernel")
 
 
 def nearest(_):
@@ -65,7 +91,8 @@ def convolve(dtype):
             function.grad(function.execute(zeros(1, 2, 4, 4, dtype=dtype), zeros(3, 2, 3, 3, dtype=dtype), *more))
 
 
-CASES = {f"{run.__name__}-{dtype}": (run, dtype) for run in (norm, attend, branches, convolve) for dtype in TYPES}
+CASES = {f"{run.__name__}-{dtype}": (run, dtype) for run in (norm, norm_last, moments, attend, branches, convolve, exchange)
+         for dtype in TYPES}
 CASES.update({"nearest": (nearest, "float32"), "adamw": (adamw, "float32")})
 
 

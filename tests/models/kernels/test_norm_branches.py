@@ -55,11 +55,34 @@ def test_the_cuda_source_played_on_a_cpu_follows_the_definition(rng, monkeypatch
             assert_close(to_float32(found).numpy(), exact, dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@on_cpu
+def test_with_channels_last_both_branches_follow_the_definition_on_a_cpu_and_by_the_cuda_source(rng, monkeypatch, dtype):
+    rounded = lambda *shape: to_float32(to(jt.array(rng.standard_normal(shape, dtype=np.float32)), dtype)).numpy()
+    last = lambda array: np.ascontiguousarray(np.moveaxis(array, -3, -1))
+    for rows, masks, channels, groups, height, width in [*CASES, (2, 1, 64, 4, 9, 16)]:     # the last: 16 bytes at a time
+        wide = (rounded(rows, channels, height, width), rounded(masks, 2 * channels, height, width),
+                rounded(2 * channels, min(height, 3), min(width, 3)))
+        time = rng.standard_normal((rows if rows > masks else 1, 2 * channels), dtype=np.float32)
+        exact = expected(*wide, groups, time)
+        run = lambda: norm_branches(*(to(jt.array(last(a)), dtype) for a in wide), groups, timestep=jt.array(time), last=True)
+        found = [run()]
+        for backwards in (False, True):
+            with monkeypatch.context() as patch:
+                on_played_gpu(patch, backwards)
+                found.append(run())
+        for one in found:
+            assert str(one.dtype) == dtype
+            assert_close(np.moveaxis(to_float32(one).numpy(), -1, -3), exact, dtype)
+
+
 def test_wrong_shapes_are_refused():
     zeros = lambda *shape: jt.zeros(shape)
     for x, maps, empty in [((3, 4, 6, 6), (2, 8, 6, 6), (8, 3, 3)), ((2, 4, 6, 6), (2, 4, 6, 6), (8, 3, 3)),
                            ((2, 4, 6, 6), (2, 8, 6, 6), (8, 3, 2)), ((2, 5, 6, 6), (2, 10, 6, 6), (10, 3, 3))]:
         with pytest.raises(ValueError, match="norm_branches: expected x"):
             norm_branches(zeros(*x), zeros(*maps), zeros(*empty), 4)
+    with pytest.raises(ValueError, match=r"norm_branches: expected x \(B or 2B, H, W, C\)"):
+        norm_branches(zeros(2, 6, 6, 4), zeros(2, 8, 6, 6), zeros(3, 3, 8), 4, last=True)
     with pytest.raises(ValueError, match="expected timestep"):
         norm_branches(zeros(2, 4, 6, 6), zeros(2, 8, 6, 6), zeros(8, 3, 3), 4, timestep=zeros(2, 4))

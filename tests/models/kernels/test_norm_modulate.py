@@ -35,13 +35,18 @@ def oracle(groups, act, x, gamma=None, beta=None, maps=None, timestep=None):
     return silu(h) if act else h
 
 
-def with_gradients(arrays, groups, act, impl, weight, dtype="float32"):
-    """y and the gradients of (y * weight).sum(), as float32 arrays; x and maps are given as numbers of a type."""
-    given = {name: to(jt.array(array), dtype if array.ndim == 4 else "float32") for name, array in arrays.items()}
-    y = (norm_modulate_maps if "maps" in given else norm_modulate)(groups=groups, eps=EPS, act=act, impl=impl, **given)
+def with_gradients(arrays, groups, act, impl, weight, dtype="float32", last=False):
+    """y and the gradients of (y * weight).sum(), as float32 arrays; x and maps are given as numbers of a type, with `last` as
+    arrays whose channels are last, and so are y and the gradients until they are turned back."""
+    turned = lambda array, axes: np.ascontiguousarray(array.transpose(axes)) if last and array.ndim == 4 else array
+    given = {name: to(jt.array(turned(array, (0, 2, 3, 1))), dtype if array.ndim == 4 else "float32")
+             for name, array in arrays.items()}
+    function = norm_modulate_maps if "maps" in given else norm_modulate
+    y = function(groups=groups, eps=EPS, act=act, impl=impl, last=last, **given)
     assert str(y.dtype) == dtype
-    gradients = jt.grad((to_float32(y) * jt.array(weight)).sum(), list(given.values()))
-    return to_float32(y).numpy(), {name: to_float32(g).numpy() for name, g in zip(given, gradients)}
+    gradients = jt.grad((to_float32(y) * jt.array(turned(weight, (0, 2, 3, 1)))).sum(), list(given.values()))
+    back = lambda var: turned(to_float32(var).numpy(), (0, 3, 1, 2))
+    return back(y), {name: back(g) for name, g in zip(given, gradients)}
 
 
 def rounded(array, dtype):
@@ -157,6 +162,38 @@ def test_the_cuda_source_played_on_a_cpu_equals_the_cpus(rng, monkeypatch, dtype
         assert_the_same(arrays, weight, groups, dtype, [played(False), played(True)])
 
 
+@pytest.mark.parametrize("maps, timestep", [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@on_cpu
+def test_with_channels_last_the_cuda_source_played_on_a_cpu_equals_the_cpus(rng, monkeypatch, dtype, maps, timestep):
+    def played(backwards):
+        def run(*given):
+            with monkeypatch.context() as patch:
+                on_played_gpu(patch, backwards)
+                return with_gradients(*given, last=True)
+        return run
+
+    # One value at a time; 16 bytes at a time, all groups in a block; several blocks side by side; a group wider than a block;
+    # several chunks of pixels, the last one not whole.
+    for shape, groups in [((2, 6, 3, 5), 3), ((2, 32, 6, 10), 4), ((1, 450, 3, 3), 3), ((1, 2304, 2, 3), 2),
+                          ((1, 301, 2, 3), 1), ((1, 16, 37, 61), 2)]:
+        arrays, weight = draw(rng, shape, maps, timestep, mean=3), rng.standard_normal(shape).astype(np.float32)
+        assert_the_same(arrays, weight, groups, dtype, [played(False), played(True)])
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@on_cpu
+def test_on_a_cpu_channels_last_give_the_numbers_of_channels_first(rng, maps):
+    shape = (2, 6, 3, 5)
+    arrays, weight = draw(rng, shape, maps, True), rng.standard_normal(shape).astype(np.float32)
+    for impl in ("kernel", "reference"):
+        y, gradients = with_gradients(arrays, 3, True, impl, weight)
+        found, own = with_gradients(arrays, 3, True, impl, weight, last=True)
+        np.testing.assert_array_equal(found, y)
+        for name in arrays:
+            np.testing.assert_array_equal(own[name], gradients[name], err_msg=name)
+
+
 @pytest.mark.parametrize("change, message", [
     ({"x": (2, 6, 15)}, "expected x"),
     ({"x": (2, 7, 3, 5)}, "C a multiple of 3"),
@@ -165,13 +202,16 @@ def test_the_cuda_source_played_on_a_cpu_equals_the_cpus(rng, monkeypatch, dtype
     ({"maps": (2, 6, 3, 5)}, r"maps \(B, 2C, H, W\)"),
     ({"maps": (2, 12, 5, 3)}, r"maps \(B, 2C, H, W\)"),
     ({"timestep": (2, 6)}, r"expected timestep \(1, 12\) or \(2, 12\)"),
-    ({"timestep": (3, 12)}, r"expected timestep \(1, 12\) or \(2, 12\)")])
+    ({"timestep": (3, 12)}, r"expected timestep \(1, 12\) or \(2, 12\)"),
+    ({"last": (2, 6, 3, 5)}, r"expected x \(B, H, W, C\)"),
+    ({"last": (2, 6, 3, 5), "maps": (2, 12, 3, 5)}, r"maps \(B, H, W, 2C\)")])
 def test_wrong_shapes_are_errors_that_say_what_was_expected(change, message):
     modulation = {} if "maps" in change else {"gamma": (6,), "beta": (6,)}
-    shapes = {"x": (2, 6, 3, 5), **modulation, **change}
+    shapes, last = {"x": (2, 6, 3, 5), **modulation, **change}, "last" in change
+    shapes.pop("last", None)
     with pytest.raises(ValueError, match=message):
         (norm_modulate_maps if "maps" in change else norm_modulate)(
-            groups=3, eps=EPS, **{name: jt.zeros(shape) for name, shape in shapes.items()})
+            groups=3, eps=EPS, last=last, **{name: jt.zeros(shape) for name, shape in shapes.items()})
 
 
 @pytest.mark.parametrize("maps", [False, True])
