@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from configs.schema import AutoencoderStage
+from ldm.losses import mean_per_sample
+from runtime.backend import jt
+from training.adversary import Adversary, adaptive_weight
+from training.autoencoder_loss import image_losses, total
+
+OPTIONS = AutoencoderStage(adversarial=0.7, adversarial_start=3, discriminator=8)
+
+
+@pytest.fixture(scope="module")
+def player():
+    return Adversary(OPTIONS, seed=0)
+
+
+def pictures(rng):
+    """x and its reconstruction by a last layer that multiplies, w: found = w * h."""
+    x, h = (jt.array(rng.uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)) for _ in range(2))
+    return x, h, jt.array(np.float32([[[[0.8]], [[0.9]], [[1.1]]]]))
+
+
+def norm(g):
+    return float(np.sqrt((g.numpy().astype(np.float64) ** 2).sum()))
+
+
+def test_the_discriminator_learns_by_a_hinge_and_from_its_step_on(player, rng):
+    x, h, _ = pictures(rng)
+    losses = player.loss(x, h)
+    for name, image, sign in (("d_real", x, -1), ("d_fake", h, 1)):
+        patches = player.model(image).numpy().astype(np.float64)
+        assert patches.shape == (2, 1, 2, 2)
+        np.testing.assert_allclose(losses[name].numpy(), 0.5 * np.maximum(0, 1 + sign * patches).mean((1, 2, 3)), rtol=1e-5)
+    assert [player.plays(step) for step in (0, 2, 3, 4)] == [False, False, True, True]
+
+
+def test_the_adversary_pulls_on_the_last_layer_as_strongly_as_the_reconstruction_times_its_weight(player, rng):
+    x, h, w = pictures(rng)
+    last = lambda loss: norm(jt.grad(loss.sum() / 2, [w])[0])
+    rebuilt = last(image_losses(w * h, x)["l1"])
+    deceived = last(-mean_per_sample(player.model(w * h)))
+    found = player.against(w * h, lambda image: image_losses(image, x), {}, w)
+    assert float(found["adaptive"].numpy()[0]) == pytest.approx(0.7 * rebuilt / (deceived + 1e-4), rel=1e-4)
+
+
+def test_the_gradient_is_that_of_the_whole_loss_and_so_is_the_value(player, rng):
+    x, h, w = pictures(rng)
+    regular = lambda: {"codebook": mean_per_sample(w * w * h)}
+    found = player.against(w * h, lambda image: image_losses(image, x), regular(), w)
+    weight = float(found["adaptive"].numpy()[0])
+    plain = total({**image_losses(w * h, x), **regular(), "adversarial": -weight * mean_per_sample(player.model(w * h))})
+    for name in plain:
+        np.testing.assert_allclose(found[name].numpy(), plain[name].numpy(), rtol=1e-4, atol=1e-6, err_msg=name)
+    ours, theirs = (jt.grad(losses["loss"].sum(), [w])[0].numpy() for losses in (found, plain))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_a_reconstruction_that_nothing_pulls_on_has_a_weight_that_is_finite(rng):
+    x, h, w = pictures(rng)
+    zeros = jt.zeros(x.shape)
+    assert adaptive_weight(w * h, zeros, zeros, w).numpy().tolist() == [0]
