@@ -195,6 +195,7 @@ class TrainConfig:
     run: str = "runs/iidm"            # folder of logs, pictures and checkpoints
     seed: int = ranged(0, 0, SEEDS)
     precision: str = "float32"        # of the U-Net: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
+    track: str = "none"               # besides the run's own log: none | tensorboard | swanlab | wandb
     checkpointing: str = "none"       # of the U-Net: none | blocks, less memory for more time | auto = where it would not fit
     autoencoder: AutoencoderStage = field(default_factory=lambda: AutoencoderStage(steps=100000, batch_size=2, lr=7.2e-5,
                                                                                    crop=256))
@@ -207,6 +208,7 @@ class TrainConfig:
     def check(self):
         one_of("train.network", self.network, ("iidm", "gan"))
         one_of("train.precision", self.precision, (*PRECISIONS, "auto"))
+        one_of("train.track", self.track, ("none", "tensorboard", "swanlab", "wandb"))
         one_of("train.checkpointing", self.checkpointing, ("none", "blocks", "auto"))
 
 

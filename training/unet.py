@@ -20,6 +20,7 @@ from models.weights.ranking import score
 from runtime import pictures
 from runtime.backend import jt
 from training.memory import checkpoints, cost
+from training.meter import QUARTERS
 from training.ranks import ranks_here
 from training.run import Run
 from training.validation import Painted
@@ -74,7 +75,7 @@ def train_unet(config, pairs, autoencoder, resume):
     network = CheckpointedUNet(model, exact) if checkpoints(config, model, ranks.size) else model
     for z_0, labels, t, eps in run.batches(make_batch):      # from the saved step to the last
         losses = diffusion_loss(network, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule, options.min_snr)
-        run.step(losses)                                     # AdamW, moving average, log line
+        run.step(losses, quarters=t * QUARTERS // len(schedule))             # AdamW, moving average, log line
         if run.due("save"):
             found = []
             for average in run.state.averages if run.writes else []:      # one, or several lengths: the best is saved
