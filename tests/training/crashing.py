@@ -64,9 +64,9 @@ def command(folder, processes=1, steps=STEPS):
 def begin(folder, processes=1, steps=STEPS):
     """Starts the run and waits until all its processes say where they begin. -> what was started; its `pids` are theirs."""
     root = {f"{name}_ALLOW_RUN_AS_ROOT{end}": "1" for name in ("OMPI", "PRTE") for end in ("", "_CONFIRM")}
-    process = subprocess.Popen(command(folder, processes, steps), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True, env={**os.environ, **root, "nvcc_path": "", "OMP_NUM_THREADS": "1",
-                                                            "OMPI_MCA_mpi_yield_when_idle": "1"})
+    environ = {**os.environ, **root, "nvcc_path": "", "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+    process = subprocess.Popen(command(folder, processes, steps), cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True, env=environ)
     process.pids = []
     for line in process.stdout:
         if line.startswith("begins"):
