@@ -18,9 +18,14 @@ from runtime.log import RunLog
 
 STAGES = ("unet", "autoencoder", "segmenter", "gan")
 CURVES = (("losses", ("loss", "val_loss", "mse", "l1", "vb", "val_mse", "val_vb"), True),
+          ("loss by quarter of the timesteps, q1 the least noise", ("loss_q1", "loss_q2", "loss_q3", "loss_q4"), True),
+          ("the adversary's losses, and its weight", ("adversarial", "d_real", "d_fake", "adaptive"), False),
+          ("PSNR", ("val_psnr",), False), ("LPIPS", ("val_lpips",), False),
+          ("share of codes that are used", ("codes_used", "val_codes"), False),
           ("FID's stand-in", ("fid_latents",), False), ("S", ("S",), False), ("learning rate", ("lr",), False),
           ("gradient norm", ("gradient_norm",), True),
-          ("images per second", ("images_per_second",), False))
+          ("moving average's decay", ("ema_decay",), False), ("images per second", ("images_per_second",), False),
+          ("seconds a step", ("data_seconds", "compute_seconds"), False), ("memory, GB", ("memory_gb",), False))
 SHOWN = 6                  # pictures over time
 WIDTH, HEIGHT, LEFT, BOTTOM = 620, 260, 64, 28
 INKS = ("#1f5fa8", "#c4572a", "#3c8a4e", "#7d4a9c", "#8a7a1c", "#555555", "#b03060")
