@@ -15,6 +15,7 @@ class Adversary:
     def __init__(self, options, seed):
         self.options, self.model = options, PatchDiscriminator(options.discriminator)
         initialise(self.model, seed)
+        jt.sync(list(parameters_of(self.model).values()))    # Jittor does not always compile what is made of arrays that wait
         self.optimizer = AdamW(parameters_of(self.model), betas=BETAS)
 
     def plays(self, step):

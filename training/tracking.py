@@ -61,7 +61,8 @@ class TensorBoard:
 
     def __init__(self, module, run, stage, folder, step, config):
         # What earlier processes recorded past this step is hidden.
-        self.writer = module.SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self.writer = module.SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None,
+                                           filename_suffix=f".{step}")
 
     def numbers(self, step, values):
         """See Guarded."""

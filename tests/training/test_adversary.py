@@ -18,7 +18,9 @@ def player():
 def pictures(rng):
     """x and its reconstruction by a last layer that multiplies, w: found = w * h."""
     x, h = (jt.array(rng.uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)) for _ in range(2))
-    return x, h, jt.array(np.float32([[[[0.8]], [[0.9]], [[1.1]]]]))
+    w = jt.array(np.float32([[[[0.8]], [[0.9]], [[1.1]]]]))
+    jt.sync([x, h, w])
+    return x, h, w
 
 
 def norm(g):

@@ -93,7 +93,6 @@ def test_the_losses_of_each_quarter_of_the_timesteps_are_logged_apart(tmp_path):
         losses = run.model.losses(step, x, y)
         seen.append(losses["loss"].numpy())
         run.step(losses, quarters=ids[step])
-    run.log_losses()
     first, last = run.log.history("train")
     assert first["loss_q1"] == pytest.approx(seen[0][:2].mean()) and "loss_q4" not in first
     assert "loss_q2" not in last and last["loss_q4"] == pytest.approx(seen[2][1])
