@@ -150,12 +150,15 @@ class StageConfig:
     keep_best: int = ranged(2, 1, MANY)         # checkpoints kept by their validation loss
     # held-out masks painted at each checkpoint for FID's stand-in and S; U-Net only
     validate_images: int = ranged(0, 0, MANY)
-    best_by: str = "auto"             # what ranks checkpoints: val_loss | fid | S | auto = fid where measured, else val_loss
+    inception: str = ""               # weights by which these have FID itself in the stand-in's place; U-Net only
+    segmenter: str = ""               # weights by which these have M, as --segmenter of evaluate.py; U-Net only
+    # what ranks checkpoints: val_loss | fid | S | M | auto = fid where measured, else val_loss
+    best_by: str = "auto"
     workers: int = ranged(2, 1, 256)            # threads that read batches ahead
 
     def check(self):
         one_of("train: timesteps", self.timesteps, ["uniform", "logit_normal"])
-        one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S"))
+        one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S", "M"))
         if self.validate_images == 1:
             raise ConfigError("train: validate_images is 1, expected 0, or at least 2: one has no covariance")
         if self.accumulate > 1 and self.batch_size % self.accumulate:

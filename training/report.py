@@ -22,7 +22,8 @@ CURVES = (("losses", ("loss", "val_loss", "mse", "l1", "vb", "val_mse", "val_vb"
           ("the adversary's losses, and its weight", ("adversarial", "d_real", "d_fake", "adaptive"), False),
           ("PSNR", ("val_psnr",), False), ("LPIPS", ("val_lpips",), False),
           ("share of codes that are used", ("codes_used", "val_codes"), False),
-          ("FID's stand-in", ("fid_latents",), False), ("S", ("S",), False), ("learning rate", ("lr",), False),
+          ("FID's stand-in", ("fid_latents",), False), ("S", ("S",), False), ("M", ("M",), False),
+          ("learning rate", ("lr",), False),
           ("gradient norm", ("gradient_norm",), True),
           ("moving average's decay", ("ema_decay",), False), ("images per second", ("images_per_second",), False),
           ("seconds a step", ("data_seconds", "compute_seconds"), False), ("memory, GB", ("memory_gb",), False))

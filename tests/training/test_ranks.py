@@ -58,9 +58,9 @@ def test_every_row_of_a_batch_is_in_one_part_of_one_process(size, parts):
 @pytest.mark.parametrize("what", ["gradient", "sgd"])
 def test_the_first_gradient_and_twenty_steps_of_descent_are_those_of_one_process(tmp_path, what):
     one, two = (arrays(tmp_path / str(n), f"{what}.npz", n, what) for n in (1, 2))
-    # Rows are summed in another order: 1.4e-6 of the gradient was measured, of weights after the steps less.
+    # Rows are summed in another order: 2.6e-7 of the gradient was measured.
     assert one.keys() == two.keys()
-    assert distance(one, two) < 2e-6
+    assert distance(one, two) < 1e-6
 
 
 @needs_mpirun
