@@ -233,9 +233,10 @@ class Run:
             self.writer.wait()                               # before the copy: there are never two
             tensors = self.state.tensors()
             copies = copied(tensors)
-            self.writer.begin(lambda: self.write(step, copies or tensors, header, of))
-            if copies is None:
-                self.writer.wait()
+            if copies is None:                               # training waits for the disk
+                self.write(step, tensors, header, of)
+            else:
+                self.writer.begin(lambda: self.write(step, copies, header, of))
         self.saved_at = step
 
     def write(self, step, tensors, header, of):
