@@ -199,7 +199,8 @@ class TrainConfig:
     seed: int = ranged(0, 0, SEEDS)
     precision: str = "float32"        # of the U-Net: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
     track: str = "none"               # besides the run's own log: none | tensorboard | swanlab | wandb
-    checkpointing: str = "none"       # of the U-Net: none | blocks, less memory for more time | auto = where it would not fit
+    # of the U-Net: none | blocks, less memory for more time | auto = where it would not fit; of the autoencoder: blocks alone
+    checkpointing: str = "none"
     autoencoder: AutoencoderStage = field(default_factory=lambda: AutoencoderStage(steps=100000, batch_size=2, lr=7.2e-5,
                                                                                    crop=256))
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))

@@ -6,6 +6,8 @@ from data.landscape import read_image
 from ldm.noise import generator
 from ldm.pixels import from_uint8, to_uint8
 from models.autoencoder import build_autoencoder, normalise_latents
+from models.autoencoder_parts import AttnBlock, ResnetBlock
+from models.checkpointing import checkpointed_layers
 from models.layers import parameters_of
 from models.weights.checkpoint import write_checkpoint
 from models.weights.loading import load_weights
@@ -47,6 +49,7 @@ def train_autoencoder(config, pairs, resume):
         latent = (config.autoencoder.embed_dim, *(side // config.autoencoder.factor for side in images.shape[1:3]))
         return images, rng.standard_normal((len(images), *latent), dtype=np.float32)
 
+    network = checkpointed_layers(model, (ResnetBlock, AttnBlock)) if config.train.checkpointing == "blocks" else model
     for batch in run.batches(make_batch):                    # from the saved step to the last
         images, eps = (batch, None) if vq else batch
         x, quantise = from_uint8(images), run.steps_done >= options.codebook_start
@@ -54,7 +57,7 @@ def train_autoencoder(config, pairs, resume):
             rng = generator(seed, "codes", run.steps_done)
             run.state.assign(CODEBOOK, init_codebook(latents_of(model, x), config.autoencoder.codes, rng))
         watched = {"codes_used": watch(run, model, x)} if len(run.state.code_used) and quantise else {}
-        found, others = quantised_loss(model, x, quantise) if vq else drawn_loss(model, x, jt.array(eps), options.kl)
+        found, others = quantised_loss(network, x, quantise) if vq else drawn_loss(network, x, jt.array(eps), options.kl)
         losses_of = lambda image: image_losses(image, x, lpips, options.perceptual)
         if adversary and adversary.plays(run.steps_done):    # first it, then the autoencoder against it
             judged = run.move_adversary(adversary.loss(x, found))

@@ -21,8 +21,9 @@ class Watch:
     """Starts the program for `size` processes, which lives as long as this one."""
 
     def __init__(self, size):
-        self.program = subprocess.Popen([sys.executable, os.path.abspath(__file__), str(size)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+        # -I: of this folder's files none is taken for a module of Python's.
+        self.program = subprocess.Popen([sys.executable, "-I", os.path.abspath(__file__), str(size)], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def address(self, host):
         """(host, port) where it listens."""
