@@ -3,6 +3,7 @@
 Training never ends by it: an error of the service is said once, and the run goes on with its own log. A run that is resumed
 goes on in the same record, and what was recorded past its state is written over.
 """
+import importlib
 from pathlib import Path
 
 from configs.reading import config_dict
@@ -13,17 +14,23 @@ INSTALL = {"tensorboard": ("tensorboardX", "pip install -r requirements-track.tx
 
 
 def tracker(config, stage, folder, step):
-    """The Guarded tracker of train.track, None for none. folder: of the stage; step: where it begins. UserError, before
-    training begins, where the package is missing."""
-    if config.train.track == "none":
+    """The Guarded tracker of train.track, None for none. folder: the stage's; step: where it begins. UserError as package()."""
+    module = package(config.train.track)
+    if module is None:
         return None
     kind = {"tensorboard": TensorBoard, "swanlab": SwanLab, "wandb": WandB}[config.train.track]
-    package, install = INSTALL[config.train.track]
-    try:
-        module = __import__(package)
-    except ImportError as error:
-        raise UserError(f"train.track is {config.train.track}, and {error}; {install}") from None
     return Guarded(lambda: kind(module, Path(config.train.run).name, stage, Path(folder), step, config_dict(config)))
+
+
+def package(track):
+    """The module that a train.track takes, None for none. UserError where it is missing."""
+    if track == "none":
+        return None
+    name, install = INSTALL[track]
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"train.track is {track}, and {error}; {install}") from None
 
 
 class Guarded:
