@@ -11,8 +11,8 @@ from training.tracking import package
 def claim(config, stages, pairs, data_changed=False):
     """Makes the run's folder this process's until it ends. stages: those that will be trained.
 
-    UserError where what train.track names is not installed, another process trains there, a place cannot be written to, or a run
-    goes on with other pairs than it began with and nobody said that it may.
+    UserError where train.track names what is not installed, another process trains there, a place cannot be written to, or a
+    run goes on with other pairs than it began with and nobody said that it may.
     """
     places = [config.train.run]
     places += [Path(config.data.cache).parent] if "unet" in stages else []
