@@ -34,5 +34,5 @@ class Pace:
 def spelled(hours):
     """Hours for people."""
     if hours < 1:
-        return f"{60 * hours:.0f} minutes"
+        return f"{60 * hours:.0f} min"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

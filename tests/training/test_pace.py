@@ -14,11 +14,11 @@ def test_the_hours_left_are_said_once_without_the_steps_that_compile(monkeypatch
         if step == 2:
             assert found.hours(998) is None
     assert [i + 1 for i, line in enumerate(lines) if line] == [20]
-    assert "s a step, about 37 minutes left" in lines[19]                # 41 s for 18 steps, 980 are left
+    assert "s a step, about 37 min left" in lines[19]                # 41 s for 18 steps, 980 are left
     assert found.longest == 2                                            # the tenth waited for the picture
     assert found.hours(3600) == pytest.approx(81 / 38)
 
 
-@pytest.mark.parametrize("hours, text", [(0.5, "30 minutes"), (5, "5.0 hours"), (200, "8.3 days")])
+@pytest.mark.parametrize("hours, text", [(0.5, "30 min"), (5, "5.0 hours"), (200, "8.3 days")])
 def test_hours_are_spelled_for_people(hours, text):
     assert spelled(hours) == text
