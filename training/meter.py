@@ -30,6 +30,10 @@ class LossMeter:
         """Seconds that a step waited for its batch."""
         self.waited += seconds
 
+    def leaves_out(self, seconds):
+        """Seconds that went by without a step: something was saved, validated or drawn."""
+        self.since += seconds
+
     def due(self):
         """Whether a line is: after the first step, and every LOG_SECONDS."""
         return self.lines == 0 or time.monotonic() - self.since > LOG_SECONDS

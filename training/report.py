@@ -74,7 +74,8 @@ def curves(log):
                   for name in names}
         series = {name: points for name, points in series.items() if len(points) > 1}
         if series:
-            yield f"<figure><figcaption>{title}</figcaption>{chart(series, log_y)}</figure>"
+            legend = "".join(f' <span style="color:{ink}">{html.escape(name)}</span>' for ink, name in zip(INKS, series))
+            yield f"<figure><figcaption>{title}:{legend}</figcaption>{chart(series, log_y)}</figure>"
 
 
 def chart(series, log_y=False):
@@ -98,9 +99,6 @@ def chart(series, log_y=False):
     for ink, points in zip(INKS, series.values()):
         line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{ink}" stroke-width="1.8"/>')
-    for i, (ink, name) in enumerate(zip(INKS, series)):
-        parts.append(f'<text x="{WIDTH - 20}" y="{26 + 16 * i}" text-anchor="end" style="fill:{ink}">'
-                     f"{html.escape(name)}</text>")
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img">{"".join(parts)}</svg>'
 
 

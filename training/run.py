@@ -50,7 +50,7 @@ class Run:
         self.saved = SavedState(self.folder)
         self.state_file = self.saved.path
         self.stop, self.writer, self.pace = Stop(), Writer(), Pace()
-        self.part = 0                                        # parts of the present batch that are done
+        self.part, self.ended = 0, time.monotonic()          # parts of the present batch that are done; when the last step was
         self.saved_at = None                                 # the step of the newest state on the disk
         self.state = self.meter = self.progress = self.tracker = None       # from start() and batches() on
 
@@ -114,6 +114,7 @@ class Run:
                 for batch in self.timed(prefetch(make_batch, range(first, steps), self.options.workers)):
                     for self.part in range(parts):
                         yield rows_of_batch(batch, self.ranks.rank + self.ranks.size * self.part, self.ranks.size * parts)
+                    self.meter.leaves_out(time.monotonic() - self.ended)
                     if self.asked_to_stop():
                         self.save_state()
                         self.written()
@@ -164,6 +165,7 @@ class Run:
     def passed(self):
         """Notes that a step is done: how long the rest will take is said once it is known, and processes that wait are told
         what is normal."""
+        self.ended = time.monotonic()
         looks = self.due("save") or self.due("sample")
         line = self.pace.passed(self.options.steps - self.steps_done, counts=not looks)
         if line and self.writes:

@@ -1,6 +1,7 @@
 """The loop as the trainers write it, on a regression instead of a network."""
 import math
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ def test_training_goes_on_while_a_state_is_written_and_what_is_written_is_that_s
     assert order.index("written") > order.index(5)
     np.testing.assert_array_equal(load_file(run.state_file)["raw.w"], kept)
     assert not np.array_equal(kept, run.model.w.numpy())
+
+
+def test_what_is_done_between_steps_is_not_in_their_time(tmp_path):
+    run = begun(tmp_path, Regression(), steps=4, save_every=2, sample_every=100)
+    for batch in run.batches(run.model.batch):
+        run.step(run.model.losses(*batch))
+        if run.due("save"):
+            time.sleep(1)                                    # validation
+            run.save({"val_loss": 1.0})
+    last = run.log.history("train")[-1]
+    assert last["step"] == 4 and 0 < last["compute_seconds"] < 0.4 and last["steps_per_second"] > 2
 
 
 def test_a_disk_that_is_full_while_training_goes_on_ends_it_with_what_is_needed(tmp_path, monkeypatch):
