@@ -12,7 +12,7 @@ help:
 	@echo 'make studio        paint a mask in the browser and watch it become a landscape; PORT=8000'
 	@echo 'make test          the tests'
 	@echo 'make torture       hundreds of hostile attempts: wrong data, kills, a full disk (docs/reliability.md)'
-	@echo 'make crash-test    kills a run 25 times at random moments: the bits it ends with'
+	@echo 'make crash-test    kills a run 25 times at random moments, then one of two processes (with requirements-mpi.txt)'
 	@echo 'make lint          ruff'
 	@echo 'make clean         remove .venv, caches and what the demo made (not runs/, results/, checkpoints/)'
 	@echo
@@ -59,6 +59,7 @@ torture: .venv/development
 
 crash-test: .venv/development
 	$(BIN)/python -m tests.training.crashing --kills 25
+	[ ! -x $(BIN)/mpirun ] || $(BIN)/python -m tests.training.crashing --kills 25 --processes 2
 
 lint: .venv/development
 	$(BIN)/ruff check .

@@ -29,13 +29,16 @@ def parse(argv):
                         choices=["autoencoder", "unet", "segmenter", "gan", "statistics", "all"],
                         help="what to train (default: all: the U-Net, before it the autoencoder if its file is missing)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")
+    parser.add_argument("--track", choices=["none", "tensorboard", "swanlab", "wandb"],
+                        help="shows the run there too: --set train.track=... in short")
     parser.add_argument("--data_changed", action="store_true", help="with --resume: although the training pairs are other ones")
     return parser.parse_args(argv)
 
 
 def main(argv):
     args = parse(argv)
-    config = load_config(args.config, args.set, whole=False)
+    track = [f"train.track={args.track}"] if args.track else []
+    config = load_config(args.config, args.set + track, whole=False)
     if config.train.network == "gan" or args.stage in ("gan", "statistics"):
         return train_row(config, args)
     path = find_autoencoder(config.autoencoder.path)

@@ -150,16 +150,46 @@ class StageConfig:
     keep_best: int = ranged(2, 1, MANY)         # checkpoints kept by their validation loss
     # held-out masks painted at each checkpoint for FID's stand-in and S; U-Net only
     validate_images: int = ranged(0, 0, MANY)
-    best_by: str = "auto"             # what ranks checkpoints: val_loss | fid | S | auto = fid where measured, else val_loss
+    inception: str = ""               # weights by which these have FID itself in the stand-in's place; U-Net only
+    segmenter: str = ""               # weights by which these have M, as --segmenter of evaluate.py; U-Net only
+    # what ranks checkpoints: val_loss | fid | S | M | auto = fid where measured, else val_loss
+    best_by: str = "auto"
     workers: int = ranged(2, 1, 256)            # threads that read batches ahead
 
     def check(self):
         one_of("train: timesteps", self.timesteps, ["uniform", "logit_normal"])
-        one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S"))
+        one_of("train: best_by", self.best_by, ("auto", "val_loss", "fid", "S", "M"))
         if self.validate_images == 1:
             raise ConfigError("train: validate_images is 1, expected 0, or at least 2: one has no covariance")
         if self.accumulate > 1 and self.batch_size % self.accumulate:
             raise ConfigError(f"train: batch_size is {self.batch_size}, expected a multiple of accumulate ({self.accumulate})")
+
+
+@dataclass
+class AutoencoderStage(StageConfig):
+    """How an autoencoder is trained: by L1 and the loss of its codebook (vq) or distribution (kl), and by what is asked for."""
+    kl: float = ranged(1.0e-6, 0, 1000)         # weight of the divergence from N(0, I); of kind kl
+    # SqueezeNet 1.1's weights and LPIPS's heads on it (squeeze.pth): with both there is a perceptual loss
+    lpips_trunk: str = ""
+    lpips_heads: str = ""
+    perceptual: float = ranged(1.0, 0, 1000)    # its weight beside L1
+    # weight of a patch discriminator's loss, beside the one that adapts; 0 = no discriminator
+    adversarial: float = ranged(0.0, 0, 1000)
+    adversarial_start: int = ranged(10000, 0, MANY)   # step from which it plays
+    discriminator: int = ranged(64, 8, 1024)    # width of its first layer, a multiple of 8
+    # every so many steps, codes that were not used since are placed on latents of the batch; 0 = never; of kind vq
+    revive_every: int = ranged(0, 0, MANY)
+
+    def check(self):
+        super().check()
+        if bool(self.lpips_trunk) != bool(self.lpips_heads):
+            raise ConfigError(f"train.autoencoder: lpips_trunk is {self.lpips_trunk!r} and lpips_heads {self.lpips_heads!r}, "
+                              "expected both or neither")
+        if self.discriminator % 8:
+            raise ConfigError(f"train.autoencoder: discriminator is {self.discriminator}, expected a multiple of 8")
+        if self.adversarial and self.accumulate > 1:
+            raise ConfigError(f"train.autoencoder: accumulate is {self.accumulate} with adversarial, expected 1: the "
+                              "discriminator takes a step with every batch")
 
 
 @dataclass
@@ -168,9 +198,11 @@ class TrainConfig:
     run: str = "runs/iidm"            # folder of logs, pictures and checkpoints
     seed: int = ranged(0, 0, SEEDS)
     precision: str = "float32"        # of the U-Net: float32 | bfloat16 | float16 | auto = bfloat16 where the GPU has it
-    checkpointing: str = "none"       # of the U-Net: none | blocks, less memory for more time | auto = where it would not fit
-    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(steps=100000, batch_size=2, lr=7.2e-5,
-                                                                                  crop=256))
+    track: str = "none"               # besides the run's own log: none | tensorboard | swanlab | wandb
+    # of the U-Net: none | blocks, less memory for more time | auto = where it would not fit; of the autoencoder: blocks alone
+    checkpointing: str = "none"
+    autoencoder: AutoencoderStage = field(default_factory=lambda: AutoencoderStage(steps=100000, batch_size=2, lr=7.2e-5,
+                                                                                   crop=256))
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
     segmenter: StageConfig = field(default_factory=lambda: StageConfig(
         steps=40000, batch_size=8, lr=2.0e-4, warmup=500, decay=True, weight_decay=0.01, ema=0.999, save_every=2000,
@@ -180,6 +212,7 @@ class TrainConfig:
     def check(self):
         one_of("train.network", self.network, ("iidm", "gan"))
         one_of("train.precision", self.precision, (*PRECISIONS, "auto"))
+        one_of("train.track", self.track, ("none", "tensorboard", "swanlab", "wandb"))
         one_of("train.checkpointing", self.checkpointing, ("none", "blocks", "auto"))
 
 

@@ -48,13 +48,15 @@ class Latents:
 
 
 def build_or_open(pairs, config_data, factor, encode, weights_hash, directory, batch_size=4, progress=True,
-                  label_factor=None):
+                  label_factor=None, wanted=None, made=None):
     """The Latents of pairs (data.landscape.Pair): opened where they are in `directory`, else built there first.
 
     config_data: configs.schema.DataConfig (size, flip, exclude); factor: image pixels per latent pixel, each way;
     label_factor: the same of the label maps, None for factor;
     encode(images uint8 (B, H, W, 3)) -> z float32 (B, C, H / factor, W / factor), B at most batch_size;
-    weights_hash: of the autoencoder. One process builds; others wait until it has returned.
+    weights_hash: of the autoencoder. One process builds; others wait until it has returned. wanted: what describe()
+    says, if it was asked already; made(start, end): z and labels of images start .. end by stem where another process has made
+    them, else None (data/latents_together.py).
 
     Raises UserError when the disk is too small, the folder holds something else or a file cannot be read, RunError when
     the latents are not finite or cannot be written. The old cache is then still there, and finished rows are kept.
@@ -67,16 +69,16 @@ def build_or_open(pairs, config_data, factor, encode, weights_hash, directory, b
     if directory.is_symlink():
         directory = directory.resolve()                                # its siblings then lie on the disk it points to
     _recover(directory)
-    wanted = describe(pairs, config_data, factor, weights_hash, progress, label_factor or factor)
-    latents, reason = _open(directory, wanted)
+    wanted = wanted or describe(pairs, config_data, factor, weights_hash, progress, label_factor or factor)
+    latents, reason = opened(directory, wanted)
     if latents is None:
         building = directory.with_name(f"{directory.name}.building-{wanted['fingerprint'][:12]}")
         if reason:
             print(f"{directory}: {reason}, building it again")
-        if _open(building, wanted)[0] is None:
-            _build(pairs, config_data, factor, label_factor or factor, encode, building, wanted, batch_size, progress)
+        if opened(building, wanted)[0] is None:
+            _build(pairs, config_data, factor, label_factor or factor, encode, building, wanted, batch_size, progress, made)
         _replace(directory, building)
-        latents, reason = _open(directory, wanted)
+        latents, reason = opened(directory, wanted)
         if latents is None:
             raise RunError(f"{directory}: the latent cache just written is damaged ({reason})")
     _sweep(directory)
@@ -85,7 +87,7 @@ def build_or_open(pairs, config_data, factor, encode, weights_hash, directory, b
 
 def open_latents(directory):
     """The Latents in a folder, as they are, for a process that does not build. Raises UserError when there are none."""
-    latents, reason = _open(Path(directory), None)
+    latents, reason = opened(Path(directory), None)
     if latents is None:
         raise UserError(f"{directory}: found no whole latent cache ({reason or 'nothing there'}), "
                         "expected one; train.py builds it")
@@ -122,8 +124,9 @@ def _hash_pair(pair):
 
 # ------------------------------------------------------------------------------------------------ opening
 
-def _open(directory, wanted):
-    """(Latents, None), or (None, why not). A folder that is not there or empty gives (None, None)."""
+def opened(directory, wanted):
+    """The Latents in a folder if they are what describe() says is wanted: (Latents, None), or (None, why not). A folder that is
+    not there or empty gives (None, None)."""
     if not directory.is_dir() or not any(directory.iterdir()):
         return None, None
     try:
@@ -153,13 +156,18 @@ def _open(directory, wanted):
 
 # ------------------------------------------------------------------------------------------------ building
 
-def _build(pairs, config_data, factor, label_factor, encode, building, wanted, batch_size, progress):
+def images_per_batch(config_data, batch_size=4):
+    """Images that are encoded together, with their mirrored copies."""
+    return max(1, batch_size // (2 if config_data.flip else 1))
+
+
+def _build(pairs, config_data, factor, label_factor, encode, building, wanted, batch_size, progress, made):
     """Writes the rows that `building` does not hold yet, then its meta.json."""
     pairs = sorted(pairs, key=lambda pair: pair.stem)
     height, width, flip = config_data.height, config_data.width, config_data.flip
     h, w, copies = height // factor, width // factor, 2 if config_data.flip else 1
     label_size = height // label_factor, width // label_factor
-    each = max(1, batch_size // copies)                                # images per batch
+    each = images_per_batch(config_data, batch_size)
     rows = len(pairs) * copies
     building.mkdir(parents=True, exist_ok=True)
     store = _Store.resume(building, wanted["fingerprint"], rows, (h, w), label_size)
@@ -175,6 +183,13 @@ def _build(pairs, config_data, factor, label_factor, encode, building, wanted, b
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, bar, store:
         ahead = [pool.submit(read, pair) for pair in pairs[starts[0]:starts[0] + each]] if starts else []
         for start in starts:
+            rows_made = made and made(start, min(start + each, len(pairs)))
+            if rows_made:
+                store.append(*rows_made)
+                bar.update(min(each, len(pairs) - start))
+                ahead = []
+                continue
+            ahead = ahead or [pool.submit(read, pair) for pair in pairs[start:start + each]]
             loaded = [job.result() for job in ahead]
             # The next batch is read while this one is encoded.
             ahead = [pool.submit(read, pair) for pair in pairs[start + each:start + 2 * each]]
@@ -304,13 +319,13 @@ def _replace(directory, building):
     old = _old(directory)
     _check_ours(directory)
     if directory.exists():
-        _remove(old)
+        remove(old)
         if old.exists():
             raise UserError(f"{old}: found files that belong to no latent cache, expected nothing here; move them away")
         os.replace(directory, old)
     os.replace(building, directory)
     flush(directory.parent)
-    _remove(old)
+    remove(old)
 
 
 def _recover(directory):
@@ -323,14 +338,14 @@ def _recover(directory):
 def _sweep(directory):
     """Removes what earlier runs left beside a cache that is whole."""
     for folder in [_old(directory), *directory.parent.glob(f"{directory.name}.building-*")]:
-        _remove(folder)
+        remove(folder)
 
 
 def _old(directory):
     return directory.with_name(f"{directory.name}.old")
 
 
-def _remove(folder):
+def remove(folder):
     """Removes a folder of ours; one that holds anything else stays."""
     if folder.is_dir() and _only_ours(folder):
         shutil.rmtree(folder)

@@ -86,8 +86,13 @@ class KLAutoencoder(nn.Module):
 
     def encode(self, x):
         """x (B, 3, H, W) in [-1, 1] -> z (B, D, H/f, W/f), the mean; the log variance after it is not used."""
+        return self.posterior(x)[0]
+
+    def posterior(self, x):
+        """x (B, 3, H, W) in [-1, 1] -> mean and log variance of the latent's distribution, each (B, D, H/f, W/f)."""
         moments = self.quant_conv(self.encoder(x))                                      # (B, 2D, H/f, W/f)
-        return moments[:, :moments.shape[1] // 2]
+        d = moments.shape[1] // 2
+        return moments[:, :d], jt.clamp(moments[:, d:], -30, 20)
 
     def decode(self, z, quantise=True):
         """z (B, D, h, w) -> x (B, 3, H, W), about [-1, 1]. There is no codebook: `quantise` changes nothing."""

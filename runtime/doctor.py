@@ -135,11 +135,41 @@ def check_choice():
 
 
 def check_mpi():
-    """The MPI compiler, if there is one."""
-    path = shutil.which("mpicc")
-    if not path:
-        return Line("MPI", "ok", "none: one process")
-    return Line("MPI", "ok", f"{path}; training and sampling run in one process")
+    """What training on several processes takes: mpi4py, an MPI that it finds, its mpirun, and NCCL where there are GPUs."""
+    install = "pip install -r requirements-mpi.txt"
+    beside = Path(sys.executable).parent
+    run = shutil.which("mpirun", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    try:
+        version = f"mpi4py {metadata.version('mpi4py')}"
+    except metadata.PackageNotFoundError:
+        if run:
+            return Line("MPI", "note", f"mpirun at {run}, but no mpi4py: training runs in one process", "pip install mpi4py")
+        return Line("MPI", "ok", "none: training runs in one process", f"{install}   # for several")
+    library = output([sys.executable, "-c", "from mpi4py import MPI; print(MPI.Get_library_version())"])
+    if not library:
+        return Line("MPI", "note", f"{version} finds no MPI library: training runs in one process", install)
+    library = library.splitlines()[0].split(",")[0].strip("\0 ")
+    if not run:
+        return Line("MPI", "note", f"{version} on {library}, but no mpirun, which starts the processes", install)
+    kind = (output([run, "--version"]).splitlines() or ["unknown"])[0]
+    if "Open MPI" in library and "Open MPI" not in kind and "prte" not in kind.lower():
+        return Line("MPI", "note", f"{version} on {library}, but mpirun at {run} is of another: {kind}",
+                    f"{beside / 'mpirun'} -np ...   # the one beside this Python")
+    count = probe_driver().gpus
+    if count > 1 and not nccl():
+        return Line("MPI", "note", f"{version} on {library}, {count} GPUs, but no NCCL, which sums their gradients",
+                    "pip install nvidia-nccl-cu12   # or -cu11, -cu13: the CUDA of the driver")
+    return Line("MPI", "ok", f"{version} on {library}, mpirun at {run}")
+
+
+def nccl():
+    """The NCCL wheel that is installed, "" for none."""
+    for name in ("nvidia-nccl-cu11", "nvidia-nccl-cu12", "nvidia-nccl-cu13"):
+        try:
+            return f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
 
 
 def check_disk():

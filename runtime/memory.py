@@ -1,4 +1,5 @@
-"""How much memory this process has needed."""
+"""How much memory this process has needed, and how much there is."""
+import os
 import resource
 import sys
 from pathlib import Path
@@ -12,3 +13,12 @@ def peak_memory():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def available_memory():
+    """Bytes of the host's memory that are free or can be freed at once."""
+    info = Path("/proc/meminfo")
+    if info.is_file():
+        lines = dict(line.split(":") for line in info.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -2,12 +2,12 @@
 import contextlib
 import gc
 import math
-from pathlib import Path
 
 import numpy as np
 
 from models.layers import Conv, parameters_of
 from runtime.backend import jt
+from runtime.memory import available_memory, peak_memory
 
 COPIES = 5      # of the parameters, float32: weights, gradients, two moments, one average
 # Bytes of all activations per byte that the convolutions give, measured with configs/small.yaml at batch 2 on a CPU
@@ -83,5 +83,9 @@ def memory():
     """Bytes of the GPU's memory, or of the host's that are free."""
     if jt.flags.use_cuda:
         return int(jt.get_mem_info().total_cuda_ram)
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+    return available_memory()
+
+
+def in_use():
+    """Bytes that training takes: of the GPU's memory now, or of the host's at most so far."""
+    return int(jt.get_mem_info().total_cuda_used) if jt.flags.use_cuda else peak_memory()

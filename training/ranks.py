@@ -6,7 +6,9 @@ moved by the same gradients stay the same.
 """
 import contextlib
 import functools
+import math
 import os
+import socket
 import sys
 
 import numpy as np
@@ -14,7 +16,9 @@ import numpy as np
 from runtime import errors
 from runtime.distributed import process
 from runtime.errors import UserError
+from training.watch import News, Watch
 
+PATIENCE = 45        # seconds beyond three steps that a process may be late before it counts as stalled
 BUCKET = 4_000_000   # numbers that are averaged at once, 16 MB: beyond that host memory slows down
 
 
@@ -51,6 +55,12 @@ class Alone:
     def wait(self):
         """See Ranks."""
 
+    def busy(self):
+        """See Ranks."""
+
+    def expects(self, seconds):
+        """See Ranks."""
+
 
 class Ranks:
     """One of several processes. Every method is called by all of them, in the same order."""
@@ -67,9 +77,11 @@ class Ranks:
             raise UserError(f"mpirun started {process()[1]} processes, mpi4py found {self.size}: they are of different MPIs; "
                             "start with the mpirun beside this python")
         self.device = None                                        # NCCL's communicator, once Jittor is on a GPU
+        self.watch = self.news = None
         # An error in one process has to end all: the others wait for it for ever.
         self.hook, sys.excepthook = sys.excepthook, self.raised
         errors.AT_FAILURE.append(self.abort)
+        self._watched()
 
     def raised(self, *error):
         """A sys.excepthook."""
@@ -82,8 +94,26 @@ class Ranks:
               flush=True)
         self.comm.Abort(status)
 
+    def _watched(self):
+        """Process 0 starts a watch (training/watch.py), which all tell when they come to an exchange."""
+        host = socket.gethostname()
+        alone = len(set(self.comm.allgather(host))) == 1
+        if self.rank == 0:
+            self.watch = Watch(self.size)
+        address = self.comm.bcast(self.watch and self.watch.address("127.0.0.1" if alone else host))
+        self.news = News(address, self.rank, host)
+
+    def busy(self):
+        """What this process does now may take any time: the others' waiting for it is no sign of a stall."""
+        self.news.tell(math.inf)
+
+    def expects(self, seconds):
+        """From now on a process that is not heard of for much longer than so many seconds, a step's, has stalled."""
+        self.news.allowed = PATIENCE + 3 * seconds
+
     def wait(self):
         """Until all are here."""
+        self.news.arrives()
         self.comm.Barrier()
 
     @contextlib.contextmanager
@@ -91,6 +121,7 @@ class Ranks:
         """A block that process 0 runs before the others: it compiles, or writes, what they then find."""
         if self.rank:
             self.wait()
+        self.busy()
         yield
         if not self.rank:
             self.wait()
@@ -98,12 +129,14 @@ class Ranks:
     def largest(self, *values):
         """The largest of all processes' integers, one by one."""
         found = np.array(values, dtype=np.int64)
+        self.news.arrives()
         self.comm.Allreduce(self.mpi.IN_PLACE, found, self.mpi.MAX)
         return tuple(int(value) for value in found)
 
     def mean_of(self, values):
         """{name: float} -> {name: mean over the processes}."""
         found = np.array([values[name] for name in sorted(values)], dtype=np.float64)
+        self.news.arrives()
         self.comm.Allreduce(self.mpi.IN_PLACE, found)
         return dict(zip(sorted(values), (found / self.size).tolist()))
 
@@ -145,6 +178,7 @@ class Ranks:
     def sum(self, flat):
         """The sum over the processes of a computed flat Var, in its place."""
         from runtime.backend import jt
+        self.news.arrives()
         if jt.flags.use_cuda:
             from training.nccl import Communicator
             self.device = self.device or Communicator(self.comm)

@@ -18,9 +18,15 @@ from runtime.log import RunLog
 
 STAGES = ("unet", "autoencoder", "segmenter", "gan")
 CURVES = (("losses", ("loss", "val_loss", "mse", "l1", "vb", "val_mse", "val_vb"), True),
-          ("FID's stand-in", ("fid_latents",), False), ("S", ("S",), False), ("learning rate", ("lr",), False),
+          ("loss by quarter of the timesteps, q1 the least noise", ("loss_q1", "loss_q2", "loss_q3", "loss_q4"), True),
+          ("the adversary's losses, and its weight", ("adversarial", "d_real", "d_fake", "adaptive"), False),
+          ("PSNR", ("val_psnr",), False), ("LPIPS", ("val_lpips",), False),
+          ("share of codes that are used", ("codes_used", "val_codes"), False),
+          ("FID's stand-in", ("fid_latents",), False), ("S", ("S",), False), ("M", ("M",), False),
+          ("learning rate", ("lr",), False),
           ("gradient norm", ("gradient_norm",), True),
-          ("images per second", ("images_per_second",), False))
+          ("moving average's decay", ("ema_decay",), False), ("images per second", ("images_per_second",), False),
+          ("seconds a step", ("data_seconds", "compute_seconds"), False), ("memory, GB", ("memory_gb",), False))
 SHOWN = 6                  # pictures over time
 WIDTH, HEIGHT, LEFT, BOTTOM = 620, 260, 64, 28
 INKS = ("#1f5fa8", "#c4572a", "#3c8a4e", "#7d4a9c", "#8a7a1c", "#555555", "#b03060")
@@ -68,7 +74,8 @@ def curves(log):
                   for name in names}
         series = {name: points for name, points in series.items() if len(points) > 1}
         if series:
-            yield f"<figure><figcaption>{title}</figcaption>{chart(series, log_y)}</figure>"
+            legend = "".join(f' <span style="color:{ink}">{html.escape(name)}</span>' for ink, name in zip(INKS, series))
+            yield f"<figure><figcaption>{title}:{legend}</figcaption>{chart(series, log_y)}</figure>"
 
 
 def chart(series, log_y=False):
@@ -92,9 +99,6 @@ def chart(series, log_y=False):
     for ink, points in zip(INKS, series.values()):
         line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{ink}" stroke-width="1.8"/>')
-    for i, (ink, name) in enumerate(zip(INKS, series)):
-        parts.append(f'<text x="{WIDTH - 20}" y="{26 + 16 * i}" text-anchor="end" style="fill:{ink}">'
-                     f"{html.escape(name)}</text>")
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img">{"".join(parts)}</svg>'
 
 

@@ -3,7 +3,8 @@ from configs.reading import config_dict, config_from
 from runtime.errors import UserError
 
 # Options that do not change what a step computes: a resumed run may differ in them.
-FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers", "validate_images", "best_by"}
+FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers", "validate_images", "inception", "segmenter",
+        "best_by"}
 # What a stage computes depends on these sections, besides its own options.
 SECTIONS = {"autoencoder": ("autoencoder", "data"), "unet": ("autoencoder", "data", "unet", "diffusion"),
             "segmenter": ("data", "segmenter"), "gan": ("data", "gan")}

@@ -10,6 +10,7 @@
     runs/NAME/STAGE/state.safetensors            weights, averages, moments: --resume goes on from here (saved_state.py)
     runs/NAME/checkpoints/STAGE-00005000.safetensors
 """
+import time
 from pathlib import Path
 
 from configs.reading import config_dict, config_yaml
@@ -23,12 +24,16 @@ from runtime.files import write_bytes
 from runtime.log import RunLog, progress_bar
 from training.adamw import learning_rate
 from training.finite import check_weights
+from training.memory import in_use
 from training.meter import LossMeter
+from training.pace import Pace
 from training.ranks import Alone
 from training.resume import check_resume
 from training.saved_state import SavedState
 from training.signals import Stop
-from training.state import TrainingState
+from training.state import TrainingState, prefix
+from training.tracking import tracker
+from training.writer import Writer, copied
 
 
 class Run:
@@ -44,10 +49,10 @@ class Run:
         self.log = RunLog(self.folder)
         self.saved = SavedState(self.folder)
         self.state_file = self.saved.path
-        self.stop = Stop()
-        self.part = 0                                        # parts of the present batch that are done
+        self.stop, self.writer, self.pace = Stop(), Writer(), Pace()
+        self.part, self.ended = 0, time.monotonic()          # parts of the present batch that are done; when the last step was
         self.saved_at = None                                 # the step of the newest state on the disk
-        self.state = self.meter = self.progress = None       # from start() and batches() on
+        self.state = self.meter = self.progress = self.tracker = None       # from start() and batches() on
 
     def check(self, resume):
         """UserError when there is a state and no --resume, or one of a config with other options; RunError where no state
@@ -79,6 +84,7 @@ class Run:
         if self.writes:
             self.log.truncate_after(self.state.steps_done)   # also what a first attempt without a state left
             write_bytes(self.root / "config.yaml", config_yaml(self.config).encode())
+            self.tracker = tracker(self.config, self.stage, self.folder, self.state.steps_done)
 
     def new_state(self):
         """The state of step 0."""
@@ -104,36 +110,70 @@ class Run:
         self.meter, parts = LossMeter(), self.options.accumulate
         with self.stop.listening(), \
                 progress_bar(total=steps, initial=first, label=self.stage, unit="step") as self.progress:
-            for batch in prefetch(make_batch, range(first, steps), self.options.workers):
-                for self.part in range(parts):
-                    yield rows_of_batch(batch, self.ranks.rank + self.ranks.size * self.part, self.ranks.size * parts)
-                if self.asked_to_stop():
-                    self.save_state()
-                    self.progress.close()
-                    raise Stopped(f"stopped at step {self.steps_done}, which is saved; --resume goes on", self.stop.status)
+            try:
+                for batch in self.timed(prefetch(make_batch, range(first, steps), self.options.workers)):
+                    for self.part in range(parts):
+                        yield rows_of_batch(batch, self.ranks.rank + self.ranks.size * self.part, self.ranks.size * parts)
+                    self.meter.leaves_out(time.monotonic() - self.ended)
+                    if self.asked_to_stop():
+                        self.save_state()
+                        self.written()
+                        self.progress.close()
+                        raise Stopped(f"stopped at step {self.steps_done}, which is saved; --resume goes on", self.stop.status)
+                self.written()
+            finally:
+                self.writer.wait()
+                if self.tracker:
+                    self.tracker.close()
 
-    def step(self, losses):
+    def timed(self, batches):
+        """The batches, the time they are waited for noted."""
+        while True:
+            begin = time.monotonic()
+            batch = next(batches, None)
+            self.meter.waits(time.monotonic() - begin)
+            if batch is None:
+                return
+            yield batch
+
+    def step(self, losses, quarters=None):
         """One step down the mean of losses["loss"], or its part of one; losses: {name: (B,) Var}, the others are logged only.
+        quarters: (B,) array of the quarter of the timesteps, 0 to 3, that each sample's loss is logged under besides.
 
-        RunError at a loss, or before save() weights, that are not finite; what was saved before stays.
+        RunError at a loss, or before save() weights, that are not finite, or where writing failed; what was saved before stays.
         """
         parts = self.options.accumulate
         loss = losses["loss"].sum() / losses["loss"].shape[0]
         try:
             if self.part < parts - 1:
                 self.state.accumulate(loss / parts)
-                self.meter.add(losses, ends=False)
+                self.meter.add(losses, False, quarters)
                 return
             self.state.step(loss / parts if parts > 1 else loss)
-            self.meter.add(losses)
+            self.meter.add(losses, True, quarters)
             if self.due("save") or self.ranks.largest(int(self.meter.due()))[0]:
                 self.log_losses()
             self.progress.update()
+            self.passed()
+            self.writer.check()
             if self.due("save"):
                 check_weights(self.state.parameters, self.steps_done)
         except RunError:
             self.progress.close()                            # its line ends before the error's begins
             raise
+
+    def passed(self):
+        """Notes that a step is done: how long the rest will take is said once it is known, and processes that wait are told
+        what is normal."""
+        self.ended = time.monotonic()
+        looks = self.due("save") or self.due("sample")
+        line = self.pace.passed(self.options.steps - self.steps_done, counts=not looks)
+        if line and self.writes:
+            self.progress.write(f"{self.stage}: {line}")
+        if looks:
+            self.ranks.busy()
+        elif self.pace.longest:
+            self.ranks.expects(self.pace.longest)
 
     def due(self, what):
         """Whether it is time to "save" or to "sample": every save_every, sample_every steps, and at the end."""
@@ -155,7 +195,7 @@ class Run:
 
     def log_losses(self):
         """A line in the log: the mean losses since the line before."""
-        means, speed = self.meter.read(self.steps_done, self.ranks)
+        means, times = self.meter.read(self.steps_done, self.ranks)
         if not self.writes:
             return
         scale = self.state.loss_scale
@@ -163,40 +203,68 @@ class Run:
             means.update(loss_scale=scale.value, skipped=scale.skipped)
         if self.options.clip:
             means.update(gradient_norm=self.state.optimizer.norm)
-        rate = learning_rate(self.steps_done - 1, self.options)
-        self.log.write("train", stage=self.stage, step=self.steps_done, lr=rate, **means, steps_per_second=speed,
-                       images_per_second=speed * self.options.batch_size)
+        values = {"lr": learning_rate(self.steps_done - 1, self.options), "ema_decay": self.state.ema.decay, **means, **times,
+                  "images_per_second": times["steps_per_second"] * self.options.batch_size, "memory_gb": in_use() / 1e9}
+        left = self.pace.hours(self.options.steps - self.steps_done)
+        self.note("train", {**values, "hours_left": left} if left is not None else values)
         self.progress.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
 
+    def note(self, kind, values):
+        """A line in the log and, where training is tracked, its numbers there."""
+        self.log.write(kind, stage=self.stage, step=self.steps_done, **values)
+        if self.tracker:
+            self.tracker.numbers(self.steps_done, values)
+
     def save(self, metrics, average=None):
-        """Writes a checkpoint and the state to resume from. metrics: {"val_loss", ...} of the average: the first, or the one
-        given of run.state.averages."""
+        """Writes a checkpoint and the state to resume from, while training goes on. metrics: {"val_loss", ...} of the average:
+        the first, or the one given of run.state.averages."""
         state, average = self.state, average or self.state.ema
         assert not any(ema.is_swapped for ema in state.averages), "saved within averaged_weights()"
         if not self.writes:
             return self.save_state()
         if len(state.averages) > 1:
             metrics = {**metrics, "ema": average.limit}
-        header = self.header(metrics)
-        self.log.write("validate", stage=self.stage, step=state.steps_done, **metrics)
-        write_checkpoint(self.checkpoints / f"{self.stage}-{state.steps_done:08d}.safetensors",
-                         {**average.average, **{f"raw.{name}": p for name, p in state.parameters.items()}}, header)
-        self.save_state(header)
-        self.prune()
-        self.draw_loss_curve()
+        self.note("validate", metrics)
+        self.save_state(self.header(metrics), prefix(state.averages.index(average)))
 
-    def save_state(self, header=None):
-        """Writes the state to resume from, unless this step's is there."""
-        if self.saved_at != self.steps_done and self.writes:
-            self.saved.write(self.state.tensors(), header or self.header({}))
-        self.saved_at = self.steps_done
-        self.ranks.wait()                                    # none ends before it is written
+    def save_state(self, header=None, of=None):
+        """Writes the state to resume from, unless this step's is there; of: the prefix of the average that is written as a
+        checkpoint as well, with the header."""
+        step, header = self.steps_done, header or self.header({})
+        if self.writes and (of or self.saved_at != step):
+            self.writer.wait()                               # before the copy: there are never two
+            tensors = self.state.tensors()
+            copies = copied(tensors)
+            if copies is None:                               # training waits for the disk
+                self.write(step, tensors, header, of)
+            else:
+                self.writer.begin(lambda: self.write(step, copies, header, of))
+        self.saved_at = step
+
+    def write(self, step, tensors, header, of):
+        """The checkpoint, if there is one, and then the state."""
+        if of:
+            under = lambda begin: {name[len(begin):]: value for name, value in tensors.items() if name.startswith(begin)}
+            both = {**under(of), **{f"raw.{name}": value for name, value in under("raw.").items()}}
+            write_checkpoint(self.checkpoints / f"{self.stage}-{step:08d}.safetensors", both, header)
+        self.saved.write(tensors, header)
+        if of:
+            self.prune()
+            self.draw_loss_curve()
+
+    def written(self):
+        """Waits until all that was saved is on the disk, in all processes."""
+        self.ranks.busy()
+        self.writer.wait()
+        self.ranks.wait()
 
     def save_picture(self, image):
         """Writes a picture of what the network does now."""
         if not self.writes:
             return
         pictures.save(self.folder / "samples" / f"{self.steps_done:08d}.png", image)
+        if self.tracker:
+            self.tracker.picture(self.steps_done, image)
 
     def header(self, metrics):
         """What a checkpoint of the present step says of itself."""

@@ -13,6 +13,7 @@ from models.unet import build_unet
 from models.weights.average import average
 from models.weights.checkpoint import load_checkpoint, read_header, weights_hash
 from models.weights.loading import load_autoencoder
+from training.ranks import Alone
 from training.unet import cached_latents, validate
 
 
@@ -22,7 +23,7 @@ def greedy(paths, folder, weights="ema"):
     config = config_from(read_header(paths[0]).config)
     pairs = find_train(folder, config.data.exclude)
     autoencoder, config.autoencoder, _ = load_autoencoder(config.autoencoder)
-    latents = cached_latents(pairs, autoencoder, weights_hash(autoencoder), config)
+    latents = cached_latents(pairs, autoencoder, weights_hash(autoencoder), config, Alone())
     copies = len(latents.z) // len(pairs)
     _, held = train_val_split(list(range(len(pairs))), config.data.validation)
     rows, schedule = np.array(held) * copies, make_schedule(config.diffusion.schedule, config.diffusion.timesteps)

@@ -4,7 +4,7 @@ import numpy as np
 from configs.schema import RoundConfig, SamplingConfig
 from data.batches import batch_rows, train_val_split
 from data.landscape import read_image
-from data.latents import build_or_open
+from data.latents_together import build_together
 from ldm.algorithm2 import synthesise
 from ldm.losses import diffusion_loss, drop_masks
 from ldm.noise import generator
@@ -20,6 +20,7 @@ from models.weights.ranking import score
 from runtime import pictures
 from runtime.backend import jt
 from training.memory import checkpoints, cost
+from training.meter import QUARTERS
 from training.ranks import ranks_here
 from training.run import Run
 from training.validation import Painted
@@ -44,8 +45,7 @@ def train_unet(config, pairs, autoencoder, resume):
     ranks = ranks_here()
     run = Run(config, "unet", model, extra={"autoencoder": code}, precision=config.train.precision, ranks=ranks)
     run.check(resume)
-    with ranks.first():                                      # the others find the cache made
-        latents = cached_latents(pairs, autoencoder, code, config)
+    latents = cached_latents(pairs, autoencoder, code, config, ranks)
     if options.init_from:
         load_weights(model, options.init_from, "unet")
     run.start(resume)
@@ -74,7 +74,7 @@ def train_unet(config, pairs, autoencoder, resume):
     network = CheckpointedUNet(model, exact) if checkpoints(config, model, ranks.size) else model
     for z_0, labels, t, eps in run.batches(make_batch):      # from the saved step to the last
         losses = diffusion_loss(network, jt.array(z_0), jt.array(labels), t, jt.array(eps), schedule, options.min_snr)
-        run.step(losses)                                     # AdamW, moving average, log line
+        run.step(losses, quarters=t * QUARTERS // len(schedule))             # AdamW, moving average, log line
         if run.due("save"):
             found = []
             for average in run.state.averages if run.writes else []:      # one, or several lengths: the best is saved
@@ -88,15 +88,15 @@ def train_unet(config, pairs, autoencoder, resume):
             run.save_picture(picture)
 
 
-def cached_latents(pairs, autoencoder, code, config):
-    """The Latents of the pairs, encoded now where the cache has not got them. code: the hash of the
+def cached_latents(pairs, autoencoder, code, config, ranks):
+    """The Latents of the pairs, encoded now, by all processes, where the cache has not got them. code: the hash of the
     autoencoder's weights."""
     def encode(images):
         with jt.no_grad():
             return autoencoder.encode(from_uint8(images)).numpy()
 
-    return build_or_open(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache,
-                         label_factor=config.label_factor)
+    return build_together(pairs, config.data, config.autoencoder.factor, encode, code, config.data.cache, ranks,
+                          label_factor=config.label_factor)
 
 
 def rows_of(latents, rows):

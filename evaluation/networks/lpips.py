@@ -11,6 +11,7 @@ import numpy as np
 from evaluation.networks.layers import Convolution, batch_of_one, inference
 from evaluation.networks.pretrained import filled, read_exactly
 from models.layers import NumberedModules, parameters_of
+from models.weights.formats import open_weight_file
 from runtime.backend import jt, nn
 from runtime.errors import UserError
 
@@ -53,6 +54,10 @@ class SqueezeNet(nn.Module):
 
     @inference
     def execute(self, x):
+        """features() for looking only: no gradient."""
+        return self.features(x)
+
+    def features(self, x):
         """x (B, 3, H, W) float32 in [-1, 1] -> seven maps (B, 64 to 512, H', W')."""
         x = nn.relu(self.conv1(self.normalised(x)))
         found = [x]
@@ -94,11 +99,15 @@ class LPIPS(nn.Module):
 
     @inference
     def execute(self, a, b):
-        """a, b (B, 3, H, W) float32 in [-1, 1] -> distances (B,)."""
+        """distance() for looking only: no gradient."""
+        return self.distance(a, b)
+
+    def distance(self, a, b):
+        """a, b (B, 3, H, W) float32 in [-1, 1] -> distances (B,), with gradients where the images have some."""
         if list(a.shape) != list(b.shape):
             raise ValueError(f"LPIPS: expected two batches of one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
         total = 0
-        for head, one, other in zip(self.head, self.trunk(a), self.trunk(b)):
+        for head, one, other in zip(self.head, self.trunk.features(a), self.trunk.features(b)):
             total = total + head(one, other)
         return total
 
@@ -120,9 +129,19 @@ class Head(nn.Module):
 
     def execute(self, one, other):
         """Two maps (B, C, H, W) -> (B,)."""
-        one, other = (f / (jt.sqrt((f * f).sum(1, keepdims=True)) + 1e-10) for f in (one, other))
+        # Within the root a number that no sum of squares notices: where all features are zero its slope would be infinite.
+        one, other = (f / (jt.sqrt((f * f).sum(1, keepdims=True) + 1e-20) + 1e-10) for f in (one, other))
         difference = ((one - other) * (one - other) * self.weight).sum(1)
         return difference.reshape(difference.shape[0], -1).mean(1)
+
+
+def open_lpips(trunk, heads):
+    """LPIPS with the weights in two files, as a loss: gradients go to the images, none to the weights."""
+    squeezenet = build_squeezenet(open_weight_file(trunk).tensors, str(trunk))
+    model = build_lpips(squeezenet, open_weight_file(heads).tensors, str(heads))
+    for var in parameters_of(model).values():
+        var.stop_grad()
+    return model
 
 
 def build_squeezenet(tensors, where="SqueezeNet weights"):

@@ -13,8 +13,10 @@ from models.kernels.cudnn_conv import cudnn_conv
 from models.kernels.launch import choose, code, gpu, include
 from models.kernels.turn import to_first, to_last
 from runtime.backend import jt, nn
+from runtime.distributed import process
 from runtime.processor import multiplies_bfloat16, onednn
 
+PROCESSES = process()[1]
 SMALL = 192  # pixels up to which a 3x3 convolution is faster as a product; with gradients, those of the whole batch
 
 
@@ -43,8 +45,9 @@ def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto", las
     if str(dtype) == "bfloat16" and multiplies_bfloat16() and jt.flags.no_grad and choose(impl):
         return conv_bf16(x, weight, bias, stride, padding, same_size and (k == 1 or x.shape[2] * x.shape[3] <= SMALL))
     x, weight, bias = (to(array, kernel_dtype(array)) for array in (x, weight, bias))
-    # What is painted may not depend on the batch, and so not the choice either; a training step may.
-    pixels = x.shape[2] * x.shape[3] * (1 if jt.flags.no_grad else x.shape[0])
+    # What is painted may not depend on the batch, and so not the choice either; a training step may, but not on the number of
+    # processes that share it: both ways round differently, and gradients would differ by 1.5e-6.
+    pixels = x.shape[2] * x.shape[3] * (1 if jt.flags.no_grad else x.shape[0] * PROCESSES)
     if choose(impl) and same_size and (impl == "kernel" or k == 1 or pixels <= SMALL):
         return to(Product()(x, weight, bias), dtype)
     return to(conv2d_reference(x, weight, bias, stride, padding), dtype)

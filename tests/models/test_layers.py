@@ -81,6 +81,15 @@ def test_a_linear_layer_is_a_matrix_product(rng):
     np.testing.assert_allclose(linear(jt.array(x)).numpy(), x.astype(np.float64) @ weight.T + bias, atol=1e-5)
 
 
+@on_cpu
+def test_one_row_of_a_batch_that_processes_share_is_multiplied_as_it_is_among_others(rng, monkeypatch):
+    linear, _, _ = drawn_layer(Linear(128, 96))
+    x = jt.array(rng.standard_normal((4, 128), dtype=np.float32))
+    monkeypatch.setattr("models.layers.PROCESSES", 4)
+    alone = [linear(x[i:i + 1]).numpy() for i in range(4)]
+    np.testing.assert_array_equal(np.concatenate(alone), linear(x).numpy())
+
+
 @pytest.mark.parametrize("eps", [1e-5, 1.0])
 @on_cpu
 def test_group_norm_normalises_32_groups_then_weighs_shifts_and_activates(rng, eps):

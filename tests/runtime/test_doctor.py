@@ -36,6 +36,30 @@ def test_a_missing_compiler_is_broken_with_one_command_and_status_1(cpu, capsys,
     assert "mend: apt-get install g++" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("version, library, mpirun, kind, gpus, state, said", [
+    ("", "", "", "", 0, "ok", "none: training runs in one process"),
+    ("", "", "/bin/mpirun", "", 0, "note", "no mpi4py"),
+    ("4.1", "", "/bin/mpirun", "", 0, "note", "finds no MPI library"),
+    ("4.1", "Open MPI v5.0, package", "", "", 0, "note", "no mpirun"),
+    ("4.1", "Open MPI v5.0, package", "/bin/mpirun", "HYDRA build details:", 0, "note", "is of another: HYDRA"),
+    ("4.1", "Open MPI v5.0, package", "/bin/mpirun", "mpirun (Open MPI) 5.0", 2, "note", "no NCCL"),
+    ("4.1", "Open MPI v5.0, package", "/bin/mpirun", "mpirun (Open MPI) 5.0", 1, "ok", "mpi4py 4.1 on Open MPI v5.0, mpirun"),
+])
+def test_what_several_processes_lack_is_said_with_what_mends_it(monkeypatch, version, library, mpirun, kind, gpus, state, said):
+    def installed(name):
+        if name == "mpi4py" and version:
+            return version
+        raise doctor.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", installed)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name, path=None: mpirun or None)
+    monkeypatch.setattr(doctor, "output", lambda command: library if "-c" in command else kind)
+    monkeypatch.setattr(doctor, "probe_driver", lambda: Driver((12, 2), gpus))
+    line = doctor.check_mpi()
+    assert (line.name, line.state) == ("MPI", state) and said in line.found
+    assert bool(line.mend) == (not (version and state == "ok"))
+
+
 def test_numpy_2_is_broken(cpu, monkeypatch):
     monkeypatch.setattr(doctor.tools.metadata, "version", lambda name: "2.1.0")
     assert doctor.check_package("numpy").state == "broken"

@@ -2,6 +2,7 @@
 
     python -m tests.training.crashing FOLDER              trains in FOLDER, or goes on there
     python -m tests.training.crashing --kills 25          kills it so often with SIGKILL and compares (make crash-test)
+    python -m tests.training.crashing --kills 25 --processes 2      the same under mpirun: one of the two is killed
 """
 import argparse
 import os
@@ -20,8 +21,8 @@ STEPS, ROWS = 60, 4
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def train(folder):
-    """Finds w in x w = y, 60 steps of about 0.1 s, saved every second step."""
+def train(folder, steps):
+    """Finds w in x w = y, steps of about 0.1 s, saved every second step."""
     from configs.schema import Config, StageConfig
     from runtime.backend import jt, nn
     from training.ranks import ranks_here
@@ -39,11 +40,11 @@ def train(folder):
 
     config = Config()
     config.train.run = str(folder)
-    config.train.unet = StageConfig(steps=STEPS, batch_size=ROWS, lr=0.05, ema=0.9, save_every=2, sample_every=STEPS, keep=2)
+    config.train.unet = StageConfig(steps=steps, batch_size=ROWS, lr=0.05, ema=0.9, save_every=2, sample_every=steps, keep=2)
     model = Regression()
     run = Run(config, "unet", model, ranks=ranks_here())
     run.start(resume=True)
-    print("begins at", run.steps_done, flush=True)
+    print("begins at", run.steps_done, "pid", os.getpid(), flush=True)
     for x, y in run.batches(make_batch):
         run.step({"loss": ((jt.matmul(jt.array(x), model.w) - jt.array(y)) ** 2).sum(1)})
         if run.steps_done == 1:
@@ -53,35 +54,43 @@ def train(folder):
             run.save({"val_loss": 1 / run.steps_done})
 
 
-def command(folder, launcher=()):
+def command(folder, processes=1, steps=STEPS):
     """How the run is started."""
-    return [*launcher, sys.executable, "-m", "tests.training.crashing", str(folder)]
+    mpirun = str(Path(sys.executable).with_name("mpirun"))
+    launch = [mpirun, "-np", str(processes), "--oversubscribe", "--bind-to", "none"] if processes > 1 else []
+    return [*launch, sys.executable, "-m", "tests.training.crashing", str(folder), "--steps", str(steps)]
 
 
-def begin(folder, launcher=()):
-    """Starts the run and waits until it says where it begins. -> its process."""
-    process = subprocess.Popen(command(folder, launcher), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True, env={**os.environ, "nvcc_path": ""})
+def begin(folder, processes=1, steps=STEPS):
+    """Starts the run and waits until all its processes say where they begin. -> what was started; its `pids` are theirs."""
+    root = {f"{name}_ALLOW_RUN_AS_ROOT{end}": "1" for name in ("OMPI", "PRTE") for end in ("", "_CONFIRM")}
+    environ = {**os.environ, **root, "nvcc_path": "", "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+    process = subprocess.Popen(command(folder, processes, steps), cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True, env=environ)
+    process.pids = []
     for line in process.stdout:
         if line.startswith("begins"):
-            return process
+            process.pids.append(int(line.split()[-1]))
+            if len(process.pids) == processes:
+                return process
     raise AssertionError(process.stderr.read())
 
 
-def killed(folder, kills, seed, launcher=()):
-    """Kills the run so often, at moments drawn from the seed, then lets it end. -> its state's tensors."""
+def killed(folder, kills, seed, processes=1, steps=STEPS):
+    """Kills the run so often, one process of it, at moments drawn from the seed, then lets it end. -> its state's tensors."""
     moments = random.Random(seed)
     for _ in range(kills):
-        process = begin(folder, launcher)
+        process = begin(folder, processes, steps)
         time.sleep(moments.uniform(0, 1.5))
-        os.killpg(process.pid, signal.SIGKILL)
+        os.kill(moments.choice(process.pids), signal.SIGKILL)
         process.communicate()
-    return ended(folder, launcher)
+        assert process.returncode, "killed, and yet it ended well"
+    return ended(folder, processes, steps)
 
 
-def ended(folder, launcher=()):
+def ended(folder, processes=1, steps=STEPS):
     """Lets the run end. -> its state's tensors."""
-    process = begin(folder, launcher)
+    process = begin(folder, processes, steps)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return load_file(Path(folder) / "unet" / "state.safetensors")
@@ -96,15 +105,19 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--kills", type=int)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=STEPS)
     args = parser.parse_args()
     if args.folder:
         from runtime.errors import run_script
-        return run_script(lambda _: train(args.folder))
+        return run_script(lambda _: train(args.folder, args.steps))
     with tempfile.TemporaryDirectory() as parent:
-        whole = ended(Path(parent) / "whole")
-        interrupted = killed(Path(parent) / "killed", args.kills, seed=0)
-        print(f"{args.kills} kills: the final state has {'the same' if same(whole, interrupted) else 'OTHER'} bits")
-        sys.exit(not same(whole, interrupted))
+        steps = max(STEPS, 16 * args.kills)                  # or the run would be at its end before the kills are
+        whole = ended(Path(parent) / "whole", args.processes, steps)
+        interrupted = killed(Path(parent) / "killed", args.kills, 0, args.processes, steps)
+        bits = "the same" if same(whole, interrupted) else "OTHER"
+        print(f"{args.kills} kills, processes: {args.processes}, steps: {steps}: the final state has {bits} bits")
+        sys.exit(bits == "OTHER")
 
 
 if __name__ == "__main__":

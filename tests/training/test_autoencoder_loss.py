@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from runtime.backend import jt
-from training.autoencoder_loss import init_codebook, reconstruction_loss
+from training.autoencoder_loss import drawn_loss, image_losses, init_codebook, quantised_loss, total
 
 IMAGE, LATENT = (2, 3, 8, 12), (2, 3, 4, 6)
 
@@ -17,6 +17,12 @@ class Fixed:
     def __call__(self, x, quantise):
         self.asked = quantise
         return self.found, self.z, self.quantised
+
+
+def reconstruction_loss(model, x, quantise):
+    """All losses of a VQ autoencoder."""
+    found, others = quantised_loss(model, x, quantise)
+    return total({**image_losses(found, x), **others})
 
 
 @pytest.mark.parametrize("quantise", [True, False])
@@ -52,3 +58,25 @@ def test_placed_codes_lie_beside_latents_and_no_two_are_equal(rng):
     assert offset.min(1).max() < 0.06
     assert len(np.unique(offset.argmin(1))) > 40                             # from all over the latents
     np.testing.assert_array_equal(codes, init_codebook(latents, 200, np.random.default_rng(1)))
+
+
+class Normal:
+    """A KL autoencoder whose distribution is fixed and whose decoder is the identity, three times."""
+
+    def __init__(self, rng):
+        self.mean, self.log_variance = (rng.standard_normal(LATENT).astype(np.float32) for _ in range(2))
+
+    def posterior(self, x):
+        return jt.array(self.mean), jt.array(self.log_variance)
+
+    def decode(self, z):
+        return 3 * z
+
+
+def test_a_latent_is_drawn_and_the_divergence_counts_per_number_of_the_image(rng):
+    model, x, eps = Normal(rng), np.zeros(IMAGE, np.float32), rng.standard_normal(LATENT).astype(np.float32)
+    found, losses = drawn_loss(model, jt.array(x), jt.array(eps), 0.5)
+    mean, log_variance = model.mean.astype(np.float64), model.log_variance.astype(np.float64)
+    np.testing.assert_allclose(found.numpy(), 3 * (mean + np.exp(log_variance / 2) * eps), rtol=1e-5)
+    divergence = 0.5 * (mean ** 2 + np.exp(log_variance) - 1 - log_variance).sum((1, 2, 3)) / np.prod(IMAGE[1:])
+    np.testing.assert_allclose(losses["kl"].numpy(), 0.5 * divergence, rtol=1e-5)

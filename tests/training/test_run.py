@@ -1,5 +1,7 @@
 """The loop as the trainers write it, on a regression instead of a network."""
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -75,10 +77,78 @@ def test_the_loss_falls_and_all_is_saved_drawn_and_logged_on_time(tmp_path):
     entries = run.log.history("train")
     assert entries[-1]["loss"] < 0.05 * entries[0]["loss"]
     assert [entry["step"] for entry in entries] == [1, 20, 40, 50]
-    assert list(entries[0]) == ["kind", "stage", "step", "lr", "loss", "rows", "steps_per_second", "images_per_second"]
+    assert list(entries[0]) == ["kind", "stage", "step", "lr", "ema_decay", "loss", "rows", "steps_per_second", "data_seconds",
+                                "compute_seconds", "images_per_second", "memory_gb"]
+    assert entries[0]["ema_decay"] == pytest.approx(2 / 11) and 0.01 < entries[0]["memory_gb"] < 100
+    assert 0 < entries[1]["hours_left"] < 1 and entries[-1]["hours_left"] == 0
     assert entries[0]["lr"] == pytest.approx(0.025) and entries[1]["lr"] == pytest.approx(0.05)
     # A line holds the mean over all steps since the one before it.
     assert [entry["rows"] for entry in entries] == pytest.approx([0, 10, 29.5, 44.5])
+
+
+def test_the_losses_of_each_quarter_of_the_timesteps_are_logged_apart(tmp_path):
+    run = begun(tmp_path, Regression(), steps=3, save_every=3, sample_every=100)
+    ids = np.array([[0, 0, 2, 2], [2, 0, 2, 2], [0, 3, 2, 2]])           # none of the second quarter
+    seen = []
+    for step, x, y in run.batches(run.model.batch):
+        losses = run.model.losses(step, x, y)
+        seen.append(losses["loss"].numpy())
+        run.step(losses, quarters=ids[step])
+    first, last = run.log.history("train")
+    assert first["loss_q1"] == pytest.approx(seen[0][:2].mean()) and "loss_q4" not in first
+    assert "loss_q2" not in last and last["loss_q4"] == pytest.approx(seen[2][1])
+    later, ids = np.concatenate(seen[1:]), np.concatenate(ids[1:])
+    assert last["loss_q3"] == pytest.approx(later[ids == 2].mean())
+
+
+def test_training_goes_on_while_a_state_is_written_and_what_is_written_is_that_steps(tmp_path, monkeypatch):
+    run = begun(tmp_path, Regression(), steps=6, save_every=3, sample_every=100)
+    gate, order, write = threading.Event(), [], run.saved.write
+    monkeypatch.setattr(run.saved, "write", lambda *args: (gate.wait(60), order.append("written"), write(*args)))
+    for batch in run.batches(run.model.batch):
+        run.step(run.model.losses(*batch))
+        order.append(run.steps_done)
+        if run.steps_done == 3:
+            run.save({"val_loss": 1.0})
+            kept = run.model.w.numpy()
+        if run.steps_done == 5:
+            gate.set()
+    assert order.index("written") > order.index(5)
+    np.testing.assert_array_equal(load_file(run.state_file)["raw.w"], kept)
+    assert not np.array_equal(kept, run.model.w.numpy())
+
+
+def test_what_is_done_between_steps_is_not_in_their_time(tmp_path):
+    run = begun(tmp_path, Regression(), steps=4, save_every=2, sample_every=100)
+    for batch in run.batches(run.model.batch):
+        run.step(run.model.losses(*batch))
+        if run.due("save"):
+            time.sleep(1)                                    # validation
+            run.save({"val_loss": 1.0})
+    last = run.log.history("train")[-1]
+    assert last["step"] == 4 and 0 < last["compute_seconds"] < 0.4 and last["steps_per_second"] > 2
+
+
+def test_a_disk_that_is_full_while_training_goes_on_ends_it_with_what_is_needed(tmp_path, monkeypatch):
+    run = begun(tmp_path, Regression(), steps=400, save_every=2, sample_every=1000)
+
+    def full(*args):
+        raise RunError("needs 3 GB")
+
+    monkeypatch.setattr(run.saved, "write", full)
+    with pytest.raises(RunError, match="needs 3 GB"):
+        train(run)
+    assert run.steps_done < 400
+
+
+def test_where_memory_for_a_copy_is_short_training_waits_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.writer.available_memory", lambda: 0)
+    run = begun(tmp_path, Regression(), steps=4, save_every=2, sample_every=100)
+    for batch in run.batches(run.model.batch):
+        run.step(run.model.losses(*batch))
+        if run.due("save"):
+            run.save({"val_loss": 1.0})
+            np.testing.assert_array_equal(load_file(run.state_file)["raw.w"], run.model.w.numpy())
 
 
 def test_the_average_and_the_moments_follow_the_weights(tmp_path):

@@ -76,16 +76,20 @@ def train(folder, steps):
 
 
 def fail(folder, how):
-    """Process 1 ends in the midst of the steps, the other goes on."""
+    """Process 1 ends, or stalls, in the midst of the steps, the other goes on."""
+    from training import ranks
+    ranks.PATIENCE = 5 if how == "stalled" else ranks.PATIENCE
     run, make_batch, losses = run_of(folder, 1000)
     for batch in run.batches(make_batch):
         run.step(losses(*batch))
-        if run.steps_done == 3:
-            print("third step", flush=True)
+        if run.steps_done == 6:
+            print("sixth step", flush=True)
             if run.ranks.rank == 1 and how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if run.ranks.rank == 1 and how == "raised":
                 raise ZeroDivisionError("of the test")
+            if run.ranks.rank == 1 and how == "stalled":
+                os.kill(os.getpid(), signal.SIGSTOP)
             if run.ranks.rank == 1 and how == "asked":
                 os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(1)

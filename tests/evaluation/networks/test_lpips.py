@@ -54,6 +54,19 @@ def test_equal_images_are_at_distance_0_and_the_order_does_not_matter(torchvisio
 
 
 @on_cpu
+def test_a_distance_has_the_slope_of_its_values_at_the_image_and_is_smooth_at_0(torchvision):
+    model, (a, b) = build_lpips(torchvision, heads()), pictures()
+    for other, direction in ((b, b - a), (a, b)):
+        a = a.detach().start_grad()
+        slope = jt.grad(model.distance(a, other).sum(), [a])[0].numpy()
+        assert np.isfinite(slope).all()
+        h = 1e-2
+        near = [float(model(a + side * h * direction, other).numpy()[0]) for side in (-1, 1)]
+        expected = (near[1] - near[0]) / (2 * h)
+        assert float((slope * direction.numpy()).sum()) == pytest.approx(expected, rel=0.05, abs=1e-4)
+
+
+@on_cpu
 def test_a_distance_multiplies_the_heads(torchvision):
     a, b = pictures()
     doubled = {name: 2 * array for name, array in heads().items()}
