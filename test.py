@@ -84,7 +84,7 @@ def main(argv):
         claim(args.output_path)                                                # before the long work, not after it
     networks = load_networks(config, checkpoint, weights)
 
-    selected = selection(args.candidates, args.select, args.segmenter)
+    selected = selection(args.candidates, args.select, args.segmenter, config.data.class_set)
     results = Submission(args.output_path, manifest_settings(config, networks.hashes, selected.settings()),
                          {case.name: input_hash(case, by_class) for case in cases}, height, width, config.output,
                          args.overwrite, first=rank == 0, timesteps=config.diffusion.timesteps)
@@ -99,7 +99,7 @@ def main(argv):
     results.wait(stems)
     archive = results.finish(stems)
     confirm(results.folder, stems, (width, height))
-    similarity = write_contact_sheet(cases, results, height, width)
+    similarity = write_contact_sheet(cases, results, height, width, config.data.class_set)
     print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; "
           f"style similarity S {similarity:.2f} %")
 

@@ -57,16 +57,16 @@ class Painter:
     def read(self, batch):
         """X_R, uint8 (B, H, W, 3), and m, ids (B, h, w) or larger, of a batch of cases."""
         height, width = self.config.data.height, self.config.data.width
-        factor = self.config.label_factor
+        factor, classes = self.config.label_factor, self.config.data.class_set
         return (np.stack([read_image(case.reference, height, width) for case in batch]),
-                np.stack([read_labels(case.mask, height // factor, width // factor) for case in batch]))
+                np.stack([read_labels(case.mask, height // factor, width // factor, classes) for case in batch]))
 
     def reference_labels(self, batch):
         """The references' own masks, ids like those of m, where colours go by class; else None."""
         if not needs_masks(self.config.sampling):
             return None
         size = self.config.data.height // self.config.label_factor, self.config.data.width // self.config.label_factor
-        return np.stack([read_labels(case.reference_mask, *size) for case in batch])
+        return np.stack([read_labels(case.reference_mask, *size, self.config.data.class_set) for case in batch])
 
     def paint(self, batch, references, labels, progress):
         """The images of a batch, uint8 (B, H, W, 3). progress(n) is called after each denoising step of n images."""

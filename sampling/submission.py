@@ -145,7 +145,8 @@ def manifest_settings(config, hashes, selected=None):
     sampling = config_dict(config)["sampling"]
     for name in SAME_IMAGES:
         sampling.pop(name)
-    return {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling, **(selected or {})}
+    own = {"classes": dataclasses.asdict(config.data.classes)} if config.data.class_set.own else {}
+    return {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling, **own, **(selected or {})}
 
 
 def claim(folder):
