@@ -1,6 +1,7 @@
 """Paints every mask in the style of its reference (Algorithm 2) and packs the submission."""
 import argparse
 
+from data.images import image_size
 from runtime.distributed import process, shard
 from runtime.errors import UserError, run_script
 
@@ -36,6 +37,9 @@ def parse(argv):
     parser.add_argument("--seed", type=int, help="of the noise (default: sampling.seed)")
     parser.add_argument("--batch_size", type=int,
                         help="masks at a time; does not change the images (default: the config's)")
+    parser.add_argument("--size", type=image_size, metavar="WIDTHxHEIGHT",
+                        help="of the images, multiples of 32: a second pass over what was painted at the trained size, the "
+                             "default; masks may have either's shape")
     parser.add_argument("--limit", type=int, help="only the first so many masks, by name")
     parser.add_argument("--candidates", type=int, default=1, metavar="N",
                         help="paint N a mask and keep the best (default: 1)")
@@ -58,6 +62,8 @@ def overrides(args, processes):
                         "remove the folder first")
     short = {"sampling.seed": args.seed, "sampling.batch_size": args.batch_size,
              "autoencoder.path": args.autoencoder}
+    if args.size:
+        short["sampling.large.width"], short["sampling.large.height"] = args.size
     return args.set + [f"{name}={value}" for name, value in short.items() if value is not None]
 
 
@@ -77,9 +83,9 @@ def main(argv):
     Painter, load_networks, settings = way_of(checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
-    height, width = config.data.height, config.data.width
+    height, width = config.image_size
     by_class = needs_masks(config.sampling)
-    check_test(cases, config.data, reference_masks=by_class)
+    check_test(cases, config.data, reference_masks=by_class, size=config.image_size)
     if rank == 0:
         claim(args.output_path)                                                # before the long work, not after it
     networks = load_networks(config, checkpoint, weights)

@@ -51,6 +51,8 @@ def load_networks(config, checkpoint, weights):
     """The Networks, ready to paint."""
     for note in weights.notes:
         print(note)
+    if config.sampling.large.width:
+        raise UserError(f"--size: {checkpoint} is a GAN's, expected a U-Net's: only diffusion has a second pass")
     gan = load_gan(config, weights, checkpoint)
     set_training(gan, False)
     name, ids = convention(config.gan.generator.classes, str(checkpoint), config.data.class_set)

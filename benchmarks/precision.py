@@ -16,7 +16,7 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
 from benchmarks.solver_convergence import load, psnr
 from configs.schema import PRECISIONS
 from data.landscape import read_image, read_labels
-from ldm.algorithm2 import noised, points_of
+from ldm.algorithm2 import noised
 from ldm.guidance import guided
 from ldm.noise import normal
 from ldm.pixels import to_uint8

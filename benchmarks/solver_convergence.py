@@ -24,7 +24,7 @@ from configs.reading import load_config
 from configs.schema import RoundConfig
 from data.landscape import check_test, find_test, read_image, read_labels
 from data.synthetic import write_dataset
-from ldm.algorithm2 import calls, noised, points_of, recoloured, synthesise
+from ldm.algorithm2 import calls, noised, recoloured, synthesise
 from ldm.guidance import guided
 from ldm.noise import normal
 from ldm.pixels import to_uint8

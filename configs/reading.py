@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 
 from configs.legacy import old_words
+from configs.own_classes import ClassesConfig
 from configs.ranges import MANY
-from configs.schema import CONFIGS, ClassesConfig, Config, ConfigError
+from configs.schema import CONFIGS, Config, ConfigError
 from runtime import documents
 from runtime.errors import UserError
 

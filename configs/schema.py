@@ -3,7 +3,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from baselines.config import GanConfig
-from configs.classes import CHALLENGE, CLASSES, IGNORED, MOST, ClassSet, distinct_colours
+from configs.classes import CLASSES
+from configs.own_classes import ClassesConfig
 from configs.ranges import MANY, SEEDS, TIMESTEPS, ranged
 from runtime.errors import UserError
 
@@ -17,59 +18,6 @@ COLOUR_TRANSFERS = ("cielab8", "reinhard", "monge_kantorovich", "class_cielab", 
 
 class ConfigError(UserError):
     """An unknown key, a wrong type, or values that contradict each other."""
-
-
-@dataclass
-class ClassConfig:
-    """A class of masks. Its id is its place in the list, from 0."""
-    name: str = ""
-    chinese: str = ""
-    colour: str = ""                  # "#rrggbb", in pictures of masks and in colour masks; empty = one is chosen
-    id: int = ranged(-1, -1, MOST - 1)  # may be said, and is then held against the place; -1 = not said
-
-
-@dataclass
-class ClassesConfig:
-    """What masks are made of. As `data.classes` a yaml of these options may be named; the config then holds them all."""
-    classes: list[ClassConfig] = ranged(list, length=(0, MOST))  # empty = the challenge's 29
-    colour_masks: bool = False        # masks in the exact colours are read too; grey ones hold ids
-    nearest_colour: bool = False      # and any other colour counts as the nearest one
-    ignore_id: int = ranged(-1, -1, IGNORED)  # of pixels without a class, in grey masks; -1 = none
-    ignore_colour: str = ""           # "#rrggbb" of pixels without a class, in colour masks; empty = none
-
-    def check(self):
-        colours = [colour_of(f"{entry.name!r}: colour", entry.colour) for entry in self.classes if entry.colour]
-        ignored = colour_of("ignore_colour", self.ignore_colour) if self.ignore_colour else None
-        names = [entry.name for entry in self.classes]
-        for place, entry in enumerate(self.classes):
-            if not entry.name or names.index(entry.name) != place:
-                raise ConfigError(f"data.classes: class {place} has the name {entry.name!r}, expected one of its own")
-            if entry.id not in (-1, place):
-                raise ConfigError(f"data.classes: {entry.name!r} has id {entry.id} at place {place}, expected ids 0 to "
-                                  f"{len(names) - 1} in order")
-        if not self.classes and (self.colour_masks or self.nearest_colour or self.ignore_id >= 0 or ignored):
-            raise ConfigError("data.classes: says how masks are read but has no classes, expected a list of them")
-        if len(set(colours)) < len(colours) or ignored in colours:
-            raise ConfigError("data.classes: two classes, or a class and ignore_colour, have one colour, expected another each")
-        if self.colour_masks and len(colours) < len(names):
-            raise ConfigError(f"data.classes: colour_masks with {len(names) - len(colours)} classes without a colour, expected "
-                              "one for each")
-        if (self.nearest_colour or ignored) and not self.colour_masks:
-            raise ConfigError("data.classes: nearest_colour and ignore_colour are of colour masks, expected colour_masks: true")
-        if 0 <= self.ignore_id < len(names):
-            raise ConfigError(f"data.classes: ignore_id is {self.ignore_id}, the id of {names[self.ignore_id]!r}; expected "
-                              f"{len(names)} to {IGNORED}")
-
-    @property
-    def class_set(self):
-        """The ClassSet."""
-        if not self.classes:
-            return CHALLENGE
-        colours = [colour_of("colour", entry.colour) if entry.colour else None for entry in self.classes]
-        return ClassSet(tuple(entry.name for entry in self.classes), tuple(entry.chinese for entry in self.classes),
-                        distinct_colours(colours), self.colour_masks, self.nearest_colour,
-                        self.ignore_id >= 0 or bool(self.ignore_colour), self.ignore_id if self.ignore_id >= 0 else IGNORED,
-                        colour_of("ignore_colour", self.ignore_colour) if self.ignore_colour else ())
 
 
 @dataclass
@@ -299,6 +247,24 @@ class RoundConfig:
 
 
 @dataclass
+class LargeConfig:
+    """Images larger than the trained size, by a second pass over what the rounds painted (ldm/large.py)."""
+    width: int = ranged(0, 0, 16384)            # of the images, pixels; 0 = the trained size
+    height: int = ranged(0, 0, 16384)
+    round: RoundConfig = field(default_factory=lambda: RoundConfig(t_start=300, steps=30, guidance=2.0))
+    # auto: above four times the trained area, or where the U-Net's factor asks for it | always | never
+    windows: str = "auto"
+    overlap: float = ranged(0.25, 0.05, 0.75)   # of a window, each way, that it shares with the next
+
+    def check(self):
+        one_of("sampling.large.windows", self.windows, ("auto", "always", "never"))
+        if bool(self.width) != bool(self.height) or self.width % 32 or self.height % 32:
+            raise ConfigError(f"sampling.large: the size is {self.width}x{self.height}, expected multiples of 32, or 0x0")
+        if self.round.from_noise:
+            raise ConfigError("sampling.large.round: from_noise, expected a start from the picture painted at the trained size")
+
+
+@dataclass
 class SamplingConfig:
     rounds: list[RoundConfig] = ranged(lambda: [
         RoundConfig(t_start=598, steps=300, guidance=3.5),
@@ -312,6 +278,7 @@ class SamplingConfig:
     spade_cache_gb: float = ranged(4.0, 0, 1.0e6)
     # memory for images on their way through the autoencoder; at least one goes at a time
     autoencoder_gb: float = ranged(2.0, 0, 1.0e6)
+    large: LargeConfig = field(default_factory=LargeConfig)
     truncate: bool = False            # as the published code: float to uint8 by truncation, not rounding
     # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
     jpeg_between_rounds: int = ranged(0, 0, 100)
@@ -345,6 +312,20 @@ class Config:
         return self.data.height // self.autoencoder.factor, self.data.width // self.autoencoder.factor
 
     @property
+    def image_size(self):
+        """(height, width) of the images that are painted."""
+        large = self.sampling.large
+        return (large.height, large.width) if large.width else (self.data.height, self.data.width)
+
+    @property
+    def window(self):
+        """(h, w) of the latent windows that a larger image is painted in; None where the U-Net sees the whole."""
+        (height, width), how = self.image_size, self.sampling.large.windows
+        down = self.autoencoder.factor * 2 ** (len(self.unet.channel_mult) - 1)
+        many = height * width > 4 * self.data.height * self.data.width or height % down or width % down
+        return self.latent_size if how == "always" or how == "auto" and many else None
+
+    @property
     def label_factor(self):
         """Image pixels per pixel, each way, of the masks that the U-Net is given: by area it wants them whole."""
         return 1 if self.unet.mask_resampling == "area" else self.autoencoder.factor
@@ -357,6 +338,8 @@ class Config:
         if self.unet.latent_channels != self.autoencoder.embed_dim:
             raise ConfigError(f"unet.latent_channels is {self.unet.latent_channels}, expected autoencoder.embed_dim "
                               f"({self.autoencoder.embed_dim})")
+        if self.sampling.large.width:
+            self.check_large(down)
         own = len(self.data.classes.classes)
         for name, section in (("unet", self.unet), ("segmenter", self.segmenter)) if own else ():
             if section.classes != own:
@@ -364,12 +347,18 @@ class Config:
         for round_ in self.sampling.rounds:
             round_.check_schedule(self.diffusion.timesteps)
 
-
-def colour_of(name, text):
-    """(r, g, b) of "#rrggbb". Raises ConfigError."""
-    if not (len(text) == 7 and text[0] == "#" and all(c in "0123456789abcdefABCDEF" for c in text[1:])):
-        raise ConfigError(f"data.classes: {name} is {text!r}, expected \"#rrggbb\"")
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+    def check_large(self, down):
+        """Raises ConfigError unless images of sampling.large can be painted. down: both networks' factors together."""
+        large, (height, width) = self.sampling.large, self.image_size
+        large.round.check_schedule(self.diffusion.timesteps)
+        if height < self.data.height or width < self.data.width:
+            raise ConfigError(f"sampling.large: the size is {width}x{height}, expected at least the trained "
+                              f"{self.data.width}x{self.data.height}")
+        if height % self.autoencoder.factor or width % self.autoencoder.factor:
+            raise ConfigError(f"sampling.large: the size is {width}x{height}, expected multiples of the autoencoder's factor "
+                              f"{self.autoencoder.factor}")
+        if large.windows == "never" and (height % down or width % down):
+            raise ConfigError(f"sampling.large: the size is {width}x{height} with windows never, expected multiples of {down}")
 
 
 def one_of(name, value, choices):

@@ -171,10 +171,11 @@ def check_images(paths, progress=True):
     return _every(lambda path: [image_problem(path)], paths, "checking images", progress)
 
 
-def check_test(cases, config_data, progress=True, references=True, reference_masks=False):
+def check_test(cases, config_data, progress=True, references=True, reference_masks=False, size=None):
     """Reads every file of find_test's cases once. Raises one UserError with all problems found.
 
-    references: whether those have to be there; reference_masks: whether their own masks have to.
+    references: whether those have to be there; reference_masks: whether their own masks have to;
+    size: (height, width) of the images where that is another one than config_data's: masks may have either's shape.
     """
     if not cases:
         raise UserError("test data: found no masks, expected <stem>.png files")
@@ -193,7 +194,10 @@ def check_test(cases, config_data, progress=True, references=True, reference_mas
         elif references and not case.reference.is_file():
             missing = (f"{TABLE}: found reference {case.reference.name!r} of {case.name}, "
                        f"expected that file in {case.reference.parent}")
-        return [missing, mask_problem(case.mask, config_data.height, config_data.width, classes)]
+        problem = mask_problem(case.mask, config_data.height, config_data.width, classes)
+        if problem and size not in (None, (config_data.height, config_data.width)):
+            problem = mask_problem(case.mask, *size, classes)
+        return [missing, problem]
 
     problems += _every(check_mask, cases, "checking masks", progress)
     used = sorted({case.reference for case in cases if references and case.reference and case.reference.is_file()})

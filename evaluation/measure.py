@@ -11,7 +11,8 @@ import numpy as np
 import PIL
 
 from configs.classes import CHALLENGE
-from configs.schema import ClassesConfig, DataConfig
+from configs.own_classes import ClassesConfig
+from configs.schema import DataConfig
 from data.batches import prefetch
 from data.images import open_image
 from data.landscape import check_images, check_test, find_images, images_folder, read_image, read_labels

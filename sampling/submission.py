@@ -145,6 +145,8 @@ def manifest_settings(config, hashes, selected=None):
     sampling = config_dict(config)["sampling"]
     for name in SAME_IMAGES:
         sampling.pop(name)
+    if not sampling["large"]["width"]:
+        sampling.pop("large")                                                  # which earlier manifests do not have
     own = {"classes": dataclasses.asdict(config.data.classes)} if config.data.class_set.own else {}
     return {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling, **own, **(selected or {})}
 
