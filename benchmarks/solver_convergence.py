@@ -29,6 +29,7 @@ from ldm.guidance import guided
 from ldm.noise import normal
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
+from ldm.schedule import points_of
 from runtime import pictures
 from runtime.backend import DEVICE, jt
 from runtime.errors import UserError, run_script

@@ -9,7 +9,7 @@ from sampling.submission import MANIFEST, read_manifest
 
 
 def masks_classes(given=None, segmenter=None, folders=()):
-    """The configs.own_classes.ClassesConfig of the masks: that of `given`, a yaml of classes or a checkpoint of ours; else that of
+    """The ClassesConfig of the masks: that of `given`, a yaml of classes or a checkpoint of ours; else that of
     a segmenter trained here; else that of the first folder whose manifest.json has one; else the challenge's."""
     if given and not Path(given).is_file():
         raise UserError(f"--classes {given}: no such file, expected a yaml of classes or a checkpoint")

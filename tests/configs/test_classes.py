@@ -23,7 +23,7 @@ def test_a_yaml_of_classes_is_read_into_the_config_and_stays_in_its_dict(tmp_pat
 
 
 def test_without_them_the_classes_are_the_challenges():
-    for config in (Config(), config_from({"data": {"classes": ""}}), config_from({"data": {"height": 96, "width": 128}})):
+    for config in (Config(), config_from({"data": {"classes": ""}}), config_from({"data": {"height": 128, "width": 192}})):
         assert config.data.class_set is CHALLENGE and not config.data.class_set.own and config.unet.classes == 29
 
 
