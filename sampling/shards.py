@@ -68,8 +68,8 @@ def not_foreign(output):
     others = sorted(path.name for path in folder.iterdir() if path.name not in ours and not path.name.startswith("."))
     others += [MANIFEST] if (folder / MANIFEST).is_file() else []
     if others:
-        raise UserError(f"{folder}: holds {others[0]} and no {plans.FOLDER}/, expected an empty folder or one of --shard; nothing "
-                        "there was touched")
+        raise UserError(f"{folder}: holds {others[0]} and no {plans.FOLDER}/, expected an empty folder or one of --shard; "
+                        "nothing there was touched")
 
 
 def claim(output, settings):

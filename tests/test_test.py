@@ -279,8 +279,9 @@ def test_shards_paint_the_images_of_one_process_and_hold_one_run(work, tmp_path,
     merge.main([str(tmp_path / "shards"), "--zip"])
     with zipfile.ZipFile(tmp_path / "shards/result.zip") as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == pictures(tmp_path / "one")
-    for more, line in ((("--rounds", 2, "--tar"), "sampling was"), (("--rounds", 1, "--unit", 8, "--tar"), "--unit is 8, expected 9"),
-                       (("--rounds", 1), "tar was true, now false"), ((*few, "--limit", 3), "--shard: goes with neither")):
+    for more, line in ((("--rounds", 2, "--tar"), "sampling was"), (("--rounds", 1), "tar was true, now false"),
+                       (("--rounds", 1, "--unit", 8, "--tar"), "--unit is 8, expected 9"),
+                       ((*few, "--limit", 3), "--shard: goes with neither")):
         with pytest.raises(UserError, match=line):
             script.main(arguments(work, tmp_path / "shards", "--shard", "0/2", *more))
     with pytest.raises(UserError, match="holds .* and no plan/"):

@@ -92,7 +92,8 @@ def test_several_at_once_paint_every_mask_once_and_the_merge_packs_them(plan, tm
     for thread in threads:
         thread.join()
     assert sorted(seen) == [f"test_{i:05d}" for i in range(MASKS)] and sum(counts) == 5 and max(counts) < 5
-    assert len(list(tmp_path.glob("*.jpg"))) == (0 if tar else MASKS) and len(list(tmp_path.glob("tars/*"))) == (5 if tar else 0)
+    found = len(list(tmp_path.glob("*.jpg"))), len(list(tmp_path.glob("tars/*.tar")))
+    assert found == ((0, 5) if tar else (MASKS, 0))
     merge.main([str(tmp_path), "--zip"])
     with zipfile.ZipFile(tmp_path / "result.zip") as archive:
         assert sorted(archive.namelist()) == sorted(f"{stem}.jpg" for stem in seen)
@@ -147,12 +148,12 @@ def shuffled(folder, name):
 @pytest.mark.parametrize("tar, damage, line", [
     (False, lambda f: (f / "test_00003.jpg").unlink(), "test_00003.jpg: missing; remove"),
     (False, lambda f: shuffled(f, "test_00003.jpg"), "test_00003.jpg: is another image than the one that was painted"),
-    (False, lambda f: (f / "units/000004.json").unlink(), "000004.json: missing, expected the unit of test_00020.jpg to test_00022"),
+    (False, lambda f: (f / "units/000004.json").unlink(), "000004.json: missing, expected the unit of test_00020.jpg to"),
     (False, lambda f: (f / "units/000004.json").write_text("{}"), "000004.json: no manifest of a unit"),
     (False, lambda f: (f / "units/000001.json").write_bytes((f / "units/000000.json").read_bytes()), "none of its masks"),
     (True, lambda f: (f / "tars/000002.tar").unlink(), "000002.tar: no whole tar file"),
     (True, lambda f: (f / "tars/000002.tar").write_bytes((f / "tars/000002.tar").read_bytes()[:9000]), "000002.tar: "),
-    (True, lambda f: (f / "tars/000002.tar").write_bytes((f / "tars/000001.tar").read_bytes()), "found 5 files, expected the 5")])
+    (True, lambda f: (f / "tars/000002.tar").write_bytes((f / "tars/000001.tar").read_bytes()), "found 5 files, expected the")])
 def test_the_merge_names_what_is_wrong(tar, damage, line, plan, tmp_path):
     paint(plan, tmp_path, tar=tar)
     damage(tmp_path)
