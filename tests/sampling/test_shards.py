@@ -1,5 +1,6 @@
 """sampling/shards.py, plan.py, leases.py, merge.py: many processes, every mask once, one unit lost at most."""
 import os
+import shutil
 import signal
 import threading
 import time
@@ -131,7 +132,7 @@ def test_a_lease_of_another_machine_is_respected_until_it_is_not_touched_any_mor
 
 
 def test_a_unit_with_a_wrong_mask_is_named_and_the_others_are_painted(data, tmp_path):
-    write_dataset(tmp_path / "data", train=4, test=MASKS, width=64, height=48, seed=3, progress=False)
+    shutil.copytree(data, tmp_path / "data")
     bad = find_test(tmp_path / "data/test", tmp_path / "data/train")[7].mask
     bad.write_bytes(b"no mask")
     make_plan(tmp_path / "out", tmp_path / "data/test", tmp_path / "data/train", UNIT)
