@@ -21,7 +21,8 @@ from runtime.errors import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = """
-import resource, sys, time
+import sys, time
+from pathlib import Path
 begun = time.perf_counter()
 from configs.schema import Config
 from data.landscape import check_test
@@ -38,7 +39,8 @@ with lease(folder, "000007") as mine:
     cases = plan.cases(7)
     check_test(cases, config.data, progress=False)
     [input_hash(case) for case in cases]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# not ru_maxrss: that counts what the process was before exec, which is its parent's memory
+(peak,) = (int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(f"{len(cases)} {imported - begun:.3f} {time.perf_counter() - imported:.3f} {peak:.0f}")
 """
 
