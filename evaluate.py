@@ -53,8 +53,11 @@ def parse(argv):
                         help="as which library (default: pytorch)")
     parser.add_argument("--nima_resize", default="nearest", choices=["nearest", "bilinear"],
                         help="(default: nearest)")
+    parser.add_argument("--classes", metavar="FILE",
+                        help="of the masks: a yaml, or a checkpoint that has them (default: those of --segmenter, or of the "
+                             "painted folder's manifest, else the 29)")
     parser.add_argument("--class_map", default="strict", choices=["strict", "lenient"],
-                        help="a segmenter's classes to the 29: equal names, or also alike ones (default: strict)")
+                        help="a segmenter's classes to the masks': equal names, or also alike ones (default: strict)")
     parser.add_argument("--size", default="", metavar="WIDTHxHEIGHT",
                         help="of the images (default: that of the masks)")
     parser.add_argument("--batch_size", type=int, default=16,
@@ -85,6 +88,7 @@ def main(argv):
     check(args)
     from data.landscape import find_test
     from evaluation import measure, scorers, sheets
+    from evaluation.masks_classes import masks_classes
     from evaluation.metrics import report
     rows, cases = measure.find_rows(args.gen), find_test(args.input_path, args.img_path)
     size = measure.image_size(cases, args.size)
@@ -92,15 +96,17 @@ def main(argv):
     for path in (args.json, args.per_image):
         if path and Path(path).is_dir():
             raise UserError(f"{path}: found a folder, expected the name of a file")
+    classes = masks_classes(args.classes, args.segmenter, [folder for _, folder in rows])
     used = scorers.open_scorers(args.segformer, args.segmenter, args.nima, args.inception,
-                                args.class_map == "lenient", args.nima_resize, args.fid_resize)
+                                args.class_map == "lenient", args.nima_resize, args.fid_resize, classes.class_set)
     about = scorers.introduce(used)
-    job = measure.Job(cases, size, bool(args.img_path), used, args.hist, args.kid, args.batch_size)
+    job = measure.Job(cases, size, bool(args.img_path), used, args.hist, args.kid, args.batch_size,
+                      classes.class_set)
     made_with = {"resize": args.fid_resize, "network": about["FID"]["sha256"]} if job.inception else {}
     if args.fid_stats and job.inception:
         job.real = measure.Features.load(args.fid_stats, made_with)
     training = measure.real_images(job, args.img_path)                  # those that FID compares with
-    paths = measure.check_all(rows, cases, size, job.references, training)
+    paths = measure.check_all(rows, cases, size, job.references, training, classes)
 
     folder, measured = Path(args.json).parent, []
     if training:
@@ -127,7 +133,8 @@ def facts(args, job, about):
     if real and args.fid_stats:
         real.update(file=args.fid_stats, sha256=sha256(args.fid_stats))
     return {"unit": "percent", "masks": len(job.cases), "size": {"height": job.size[0], "width": job.size[1]},
-            "instruments": about, "class_map": args.class_map, "histogram": args.hist,
+            "instruments": about, "class_map": args.class_map,
+            **({"classes": list(job.classes.names)} if job.classes.own else {}), "histogram": args.hist,
             "fid_resize": args.fid_resize, "nima_resize": args.nima_resize, "fid_real": real,
             "input_path": args.input_path, "img_path": args.img_path, "versions": measure.versions()}
 

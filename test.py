@@ -1,8 +1,11 @@
 """Paints every mask in the style of its reference (Algorithm 2) and packs the submission."""
 import argparse
+import dataclasses
 
+from data.images import image_size
 from runtime.distributed import process, shard
 from runtime.errors import UserError, run_script
+from sampling.shards import asked
 
 EXAMPLES = """examples:
   python test.py --input_path TEST --img_path TRAIN --output_path ./results
@@ -11,6 +14,7 @@ EXAMPLES = """examples:
 
 --input_path holds val_*_labels*/ (or labels/, or is that folder) and label_to_img.json; --img_path holds imgs/ or is it.
 One <mask stem>.jpg per mask, result.zip with the same files, contact_sheet.png. Stopped and started again it goes on.
+Many masks, many machines: test.py ... --shard 0/8, 1/8, ... into one folder, then python -m sampling.merge RESULTS.
 Several GPUs: mpirun -np 4 python test.py ...  shares the masks out; the images are the same."""
 
 
@@ -36,7 +40,14 @@ def parse(argv):
     parser.add_argument("--seed", type=int, help="of the noise (default: sampling.seed)")
     parser.add_argument("--batch_size", type=int,
                         help="masks at a time; does not change the images (default: the config's)")
+    parser.add_argument("--size", type=image_size, metavar="WIDTHxHEIGHT",
+                        help="of the images, multiples of 32: a second pass over what was painted at the trained size, the "
+                             "default; masks may have either's shape")
     parser.add_argument("--limit", type=int, help="only the first so many masks, by name")
+    parser.add_argument("--shard", metavar="I/N",
+                        help="process I of N that share the masks out in units (default: a Slurm job array's place)")
+    parser.add_argument("--unit", type=int, metavar="MASKS", help="of a unit of --shard (default: 64, or the folder's)")
+    parser.add_argument("--tar", action="store_true", help="with --shard: the images of each unit as one tar file")
     parser.add_argument("--candidates", type=int, default=1, metavar="N",
                         help="paint N a mask and keep the best (default: 1)")
     parser.add_argument("--select", default="s", choices=["s", "m"],
@@ -49,7 +60,7 @@ def parse(argv):
 
 def overrides(args, processes):
     """--set and the options that stand for one. UserError for options that cannot be."""
-    for name, most in (("rounds", 100), ("limit", 10 ** 9), ("candidates", 1000)):
+    for name, most in (("rounds", 100), ("limit", 10 ** 9), ("candidates", 1000), ("unit", 10 ** 6)):
         value = getattr(args, name)
         if value is not None and not 1 <= value <= most:
             raise UserError(f"--{name} is {value}, expected at least 1" + (f" and at most {most}" if value > 0 else ""))
@@ -58,12 +69,19 @@ def overrides(args, processes):
                         "remove the folder first")
     short = {"sampling.seed": args.seed, "sampling.batch_size": args.batch_size,
              "autoencoder.path": args.autoencoder}
+    if args.size:
+        short["sampling.large.width"], short["sampling.large.height"] = args.size
     return args.set + [f"{name}={value}" for name, value in short.items() if value is not None]
 
 
 def main(argv):
     args, (rank, size, _) = parse(argv), process()
     given = overrides(args, size)
+    part = asked(args.shard)
+    if part:
+        return paint_shard(args, part, given, size)
+    if args.unit or args.tar:
+        raise UserError("--unit and --tar are of --shard, expected that too")
     from data.landscape import check_test, find_test
     cases = find_test(args.input_path, args.img_path)[:args.limit]
     from sampling.best_of import selection
@@ -77,14 +95,14 @@ def main(argv):
     Painter, load_networks, settings = way_of(checkpoint)
     config, weights = settings(checkpoint, args.config, given, args.weights)
     config.sampling.rounds = config.sampling.rounds[:args.rounds]
-    height, width = config.data.height, config.data.width
+    height, width = config.image_size
     by_class = needs_masks(config.sampling)
-    check_test(cases, config.data, reference_masks=by_class)
+    check_test(cases, config.data, reference_masks=by_class, size=config.image_size)
     if rank == 0:
         claim(args.output_path)                                                # before the long work, not after it
     networks = load_networks(config, checkpoint, weights)
 
-    selected = selection(args.candidates, args.select, args.segmenter)
+    selected = selection(args.candidates, args.select, args.segmenter, config.data.class_set)
     results = Submission(args.output_path, manifest_settings(config, networks.hashes, selected.settings()),
                          {case.name: input_hash(case, by_class) for case in cases}, height, width, config.output,
                          args.overwrite, first=rank == 0, timesteps=config.diffusion.timesteps)
@@ -99,9 +117,35 @@ def main(argv):
     results.wait(stems)
     archive = results.finish(stems)
     confirm(results.folder, stems, (width, height))
-    similarity = write_contact_sheet(cases, results, height, width)
+    similarity = write_contact_sheet(cases, results, height, width, config.data.class_set)
     print(f"{len(cases)} images of {width}x{height}, all valid, in {archive}; "
           f"style similarity S {similarity:.2f} %")
+
+
+def paint_shard(args, part, given, processes):
+    """main() where many processes share a million masks out: none of them lists, checks or hashes more than its own."""
+    if args.limit or args.overwrite or processes > 1:
+        raise UserError("--shard: goes with neither --limit, --overwrite nor mpirun")
+    from sampling import shards
+    from sampling.best_of import selection
+    from sampling.networks import find_checkpoint
+    from sampling.painting import needs_masks
+    from sampling.submission import manifest_settings, not_an_input
+    shards.not_foreign(args.output_path)
+    checkpoint = find_checkpoint(args.checkpoint)
+    Painter, load_networks, settings = way_of(checkpoint)
+    config, weights = settings(checkpoint, args.config, given, args.weights)
+    config.sampling.rounds = config.sampling.rounds[:args.rounds]
+    plan = shards.opened_plan(args.output_path, args.input_path, args.img_path, args.unit)
+    not_an_input(args.output_path, {plan.masks, plan.references})
+    networks = load_networks(config, checkpoint, weights)
+    selected = selection(args.candidates, args.select, args.segmenter, config.data.class_set)
+    shards.claim(args.output_path, {**manifest_settings(config, networks.hashes, selected.settings()),
+                                    **dataclasses.asdict(config.output), "tar": args.tar})
+    print(f"shard {part[0]} of {part[1]}: {plan.count} masks in {len(plan)} units of {plan.unit}", flush=True)
+    painted = shards.paint(plan, args.output_path, part, lambda unit: Painter(networks, config, unit, selected), config,
+                           args.tar, needs_masks(config.sampling))
+    print(f"all {len(plan)} units are done, {painted} of them here; python -m sampling.merge {args.output_path} checks them")
 
 
 def way_of(checkpoint):

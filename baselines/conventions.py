@@ -1,6 +1,7 @@
 """The challenge's 29 classes as the ids that published GANs were trained on: ADE20K's and COCO-Stuff's."""
 import numpy as np
 
+from configs.classes import CHALLENGE
 from data.landscape import CLASSES
 from evaluation.metrics.classes import ADE20K, COCO_STUFF
 from runtime.errors import UserError
@@ -11,9 +12,13 @@ AS_COCO = {"sky": "sky-other", "water": "water-other", "earth": "dirt", "land": 
            "wall": "wall-other", "pier": "platform", "path": "pavement", "field": "grass", "ship": "boat"}
 
 
-def convention(classes, where):
+def convention(classes, where, masks=CHALLENGE):
     """(name, table (29,) of ids) of a generator with so many classes. UserError for a number that is
-    nobody's."""
+    nobody's. masks: the ClassSet of the masks; own ones are the generator's."""
+    if masks.own:
+        if classes != len(masks):
+            raise UserError(f"{where}: has {classes} classes, expected {len(masks)}, those of its data.classes")
+        return "its own", np.arange(classes, dtype=np.int32)
     if classes == len(CLASSES):
         return "the challenge", np.arange(len(CLASSES), dtype=np.int32)
     if classes == 151:            # 0 is unknown, 1 wall

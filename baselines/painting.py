@@ -51,9 +51,11 @@ def load_networks(config, checkpoint, weights):
     """The Networks, ready to paint."""
     for note in weights.notes:
         print(note)
+    if config.sampling.large.width:
+        raise UserError(f"--size: {checkpoint} is a GAN's, expected a U-Net's: only diffusion has a second pass")
     gan = load_gan(config, weights, checkpoint)
     set_training(gan, False)
-    name, ids = convention(config.gan.generator.classes, str(checkpoint))
+    name, ids = convention(config.gan.generator.classes, str(checkpoint), config.data.class_set)
     return Networks(gan, name, ids, {"gan": weights_hash(gan), "style": config.gan.style})
 
 
@@ -85,10 +87,10 @@ class Painter(painting.Painter):
     def read(self, batch):
         """References, uint8 (B, H, W, 3), and, for each, the ids (H, W) of its mask and, for SEAN, of the
         reference's own."""
-        size = self.config.data.height, self.config.data.width
-        own = lambda case: read_labels(mask_of(case.reference), *size) if self.networks.gan.codes else None
+        size, classes = (self.config.data.height, self.config.data.width), self.config.data.class_set
+        own = lambda case: read_labels(mask_of(case.reference), *size, classes) if self.networks.gan.codes else None
         return (np.stack([read_image(case.reference, *size) for case in batch]),
-                [(read_labels(case.mask, *size), own(case)) for case in batch])
+                [(read_labels(case.mask, *size, classes), own(case)) for case in batch])
 
     def paint(self, batch, references, labels, progress):
         """The images of a batch, uint8 (B, H, W, 3). progress(1) is called after each."""

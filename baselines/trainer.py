@@ -36,7 +36,7 @@ def train_gan(config, pairs, resume):
     run = GanRun(config, gan, discriminator)
     run.start(resume)
     training, validation = train_val_split(pairs, config.data.validation)
-    held = [(read_image(pair.image, *size), read_labels(pair.labels, *size)) for pair in validation]
+    held = [(read_image(pair.image, *size), read_labels(pair.labels, *size, config.data.class_set)) for pair in validation]
 
     def make_batch(step):
         rows = batch_rows(seed, step, options.batch_size, len(training))
@@ -113,7 +113,7 @@ class Batch:
         """The pairs' images and masks, half of them mirrored."""
         size, generator = (config.data.height, config.data.width), config.gan.generator
         images = np.stack([read_image(pair.image, *size) for pair in pairs])
-        labels = np.stack([read_labels(pair.labels, *size) for pair in pairs])
+        labels = np.stack([read_labels(pair.labels, *size, config.data.class_set) for pair in pairs])
         mirrored = (rng.random(len(pairs)) < 0.5) & config.data.flip
         distance = None
         if generator.distance and config.gan.flipped_distance:

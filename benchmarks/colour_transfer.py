@@ -1,8 +1,9 @@
 """What each colour transfer of Eq. (6) gains in style and what it costs in structure, on photos in the layout of a test.
 
 Every mask's own photo is given the colours of the photo that label_to_img.json names. S is how like the reference's
-colours it then is; structure is the contrast and structure part of SSIM between the photo before and after; M, with
---segmenter, how much of the mask is still seen. Photos stand in for the images between two rounds: no network paints here.
+colours it then is; structure is the contrast and structure part of SSIM between the photo before and after; LPIPS, with
+--lpips, how far from the photo before it looks; M, with --segmenter, how much of the mask is still seen. Photos stand in
+for the images between two rounds: no network paints here.
 """
 import argparse
 import sys
@@ -41,11 +42,20 @@ def load(case):
             read_image(case.reference, HEIGHT, WIDTH), read_labels(case.reference_mask, *LATENT))
 
 
+def open_lpips(trunk, heads):
+    """(distance of two uint8 images, its name): LPIPS on the SqueezeNet of a file, with the linear heads of another."""
+    from evaluation.networks.lpips import build_lpips, build_squeezenet
+    from models.weights.formats import open_weight_file
+    network = build_lpips(build_squeezenet(open_weight_file(trunk).tensors, trunk), open_weight_file(heads).tensors, heads)
+    return lambda a, b: float(network.predict([(a, b)])[0]), "LPIPS" if network.published else "LPIPS on a Caffe trunk"
+
+
 def main(argv):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.colour_transfer", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="imgs/, labels/ and label_to_img.json, which pairs masks with other photos")
     parser.add_argument("--segmenter", metavar="FILE", help="also measure M; as for evaluate.py")
+    parser.add_argument("--lpips", nargs=2, metavar=("SQUEEZENET", "HEADS"), help="also measure LPIPS to the photo before")
     parser.add_argument("--kinds", nargs="+", choices=BETWEEN, default=BETWEEN, help="which (default: all)")
     parser.add_argument("--picture", help="draw some photos in all ways")
     args = parser.parse_args(argv)
@@ -56,11 +66,13 @@ def main(argv):
     if args.segmenter:
         from evaluation.scorers import open_segmenter
         segment = open_segmenter(args.segmenter, lenient=True).measure
+    distance, distance_name = open_lpips(*args.lpips) if args.lpips else (None, "")
     photos = [load(case) for case in cases]
     print(f"{len(cases)} pairs of {WIDTH}x{HEIGHT}")
-    print("| transfer | " + " | ".join(f"S {name}" for name in STYLES) + " | structure |" + (" M |" if segment else "")
-          + " ms |\n|" + "---|" * (len(STYLES) + 3 + bool(segment)))
-    columns = [[pictures.colour_labels(full), photo, reference] for photo, _, full, reference, _ in photos[:SHOWN]]
+    columns = ["transfer", *(f"S {name}" for name in STYLES), "structure", *(["M"] if segment else []),
+               *([distance_name] if distance else []), "ms"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    rows = [[pictures.colour_labels(full), photo, reference] for photo, _, full, reference, _ in photos[:SHOWN]]
     for kind in args.kinds:
         begun = time.perf_counter()
         images = [transfer(kind, photo, reference, m, theirs) for photo, m, _, reference, theirs in photos]
@@ -70,11 +82,13 @@ def main(argv):
         values.append(f"{np.mean([structure(image, p[0]) for image, p in zip(images, photos)]):.3f}")
         if segment:
             values.append(f"{100 * np.mean([np.mean(segment(image) == p[2]) for image, p in zip(images, photos)]):.1f}")
+        if distance:
+            values.append(f"{np.mean([distance(image, p[0]) for image, p in zip(images, photos)]):.3f}")
         print(f"| {kind} | {' | '.join(values)} | {1000 * seconds:.0f} |", flush=True)
-        for row, image in zip(columns, images):
+        for row, image in zip(rows, images):
             row.append(image)
     if args.picture:
-        pictures.save(args.picture, pictures.grid(columns, ["mask", "photo", "reference", *args.kinds], scale=0.4))
+        pictures.save(args.picture, pictures.grid(rows, ["mask", "photo", "reference", *args.kinds], scale=0.4))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
 from benchmarks.solver_convergence import load, psnr
 from configs.schema import PRECISIONS
 from data.landscape import read_image, read_labels
-from ldm.algorithm2 import noised, points_of
+from ldm.algorithm2 import noised
 from ldm.guidance import guided
 from ldm.noise import normal
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
+from ldm.schedule import points_of
 from runtime import pictures
 from runtime.backend import DEVICE, jt
 from runtime.errors import run_script

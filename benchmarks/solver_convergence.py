@@ -24,11 +24,12 @@ from configs.reading import load_config
 from configs.schema import RoundConfig
 from data.landscape import check_test, find_test, read_image, read_labels
 from data.synthetic import write_dataset
-from ldm.algorithm2 import calls, noised, points_of, recoloured, synthesise
+from ldm.algorithm2 import calls, noised, recoloured, synthesise
 from ldm.guidance import guided
 from ldm.noise import normal
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
+from ldm.schedule import points_of
 from runtime import pictures
 from runtime.backend import DEVICE, jt
 from runtime.errors import UserError, run_script

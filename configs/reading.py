@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from configs.legacy import old_words
+from configs.own_classes import ClassesConfig
 from configs.ranges import MANY
 from configs.schema import CONFIGS, Config, ConfigError
 from runtime import documents
@@ -51,11 +52,38 @@ def config_from(tree, overrides=(), where="config", whole=True):
     problems = [f"{where}: {line}" for line in old_words(tree)]
     if problems:
         raise ConfigError(problems)
+    _take_classes(tree)
     config = _build(Config, tree, "", where)
     for prefix, part in [("", config)] if whole else [(section.name, getattr(config, section.name))
                                                       for section in dataclasses.fields(config)]:
         check_config(part, where, prefix)
     return config
+
+
+def class_set(path):
+    """The ClassSet that a yaml of classes says. Raises ConfigError."""
+    section = _build(ClassesConfig, read_yaml(path), "", str(path))
+    check_config(section, str(path))
+    if not section.classes:
+        raise ConfigError(f"{path}: has no classes, expected a list of them")
+    return section.class_set
+
+
+def _take_classes(tree):
+    """Puts what the yaml named by data.classes says in its place, and the number of classes where no network says one."""
+    data = tree.get("data")
+    given = data.get("classes") if isinstance(data, dict) else None
+    if isinstance(given, str):
+        if not given:
+            del data["classes"]
+            return
+        if not Path(given).is_file():
+            raise ConfigError(f"data.classes is {given}: no such file, expected a yaml of classes")
+        given = data["classes"] = read_yaml(given)
+    if isinstance(given, dict) and isinstance(given.get("classes"), list) and given["classes"]:
+        for name in ("unet", "segmenter"):
+            if isinstance(tree.setdefault(name, {}), dict):
+                tree[name].setdefault("classes", len(given["classes"]))
 
 
 def section_from(name, tree, where):

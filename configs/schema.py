@@ -4,6 +4,7 @@ from pathlib import Path
 
 from baselines.config import GanConfig
 from configs.classes import CLASSES
+from configs.own_classes import ClassesConfig
 from configs.ranges import MANY, SEEDS, TIMESTEPS, ranged
 from runtime.errors import UserError
 
@@ -28,6 +29,12 @@ class DataConfig:
     validation: int = ranged(100, 0, MANY)
     cache: str = "datasets"           # folder of the latent cache
     flip: bool = True                 # mirrored copies of every pair in the cache
+    classes: ClassesConfig = field(default_factory=ClassesConfig)  # of the masks; or a yaml that says them
+
+    @property
+    def class_set(self):
+        """The configs.classes.ClassSet of the masks."""
+        return self.classes.class_set
 
 
 @dataclass
@@ -273,6 +280,24 @@ class RoundConfig:
 
 
 @dataclass
+class LargeConfig:
+    """Images larger than the trained size, by a second pass over what the rounds painted (ldm/large.py)."""
+    width: int = ranged(0, 0, 16384)            # of the images, pixels; 0 = the trained size
+    height: int = ranged(0, 0, 16384)
+    round: RoundConfig = field(default_factory=lambda: RoundConfig(t_start=300, steps=30, guidance=2.0))
+    # auto: above four times the trained area, or where the U-Net's factor asks for it | always | never
+    windows: str = "auto"
+    overlap: float = ranged(0.25, 0.05, 0.75)   # of a window, each way, that it shares with the next
+
+    def check(self):
+        one_of("sampling.large.windows", self.windows, ("auto", "always", "never"))
+        if bool(self.width) != bool(self.height) or self.width % 32 or self.height % 32:
+            raise ConfigError(f"sampling.large: the size is {self.width}x{self.height}, expected multiples of 32, or 0x0")
+        if self.round.from_noise:
+            raise ConfigError("sampling.large.round: from_noise, expected a start from the picture painted at the trained size")
+
+
+@dataclass
 class SamplingConfig:
     rounds: list[RoundConfig] = ranged(lambda: [
         RoundConfig(t_start=598, steps=300, guidance=3.5),
@@ -286,6 +311,7 @@ class SamplingConfig:
     spade_cache_gb: float = ranged(4.0, 0, 1.0e6)
     # memory for images on their way through the autoencoder; at least one goes at a time
     autoencoder_gb: float = ranged(2.0, 0, 1.0e6)
+    large: LargeConfig = field(default_factory=LargeConfig)
     truncate: bool = False            # as the published code: float to uint8 by truncation, not rounding
     # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
     jpeg_between_rounds: int = ranged(0, 0, 100)
@@ -319,6 +345,20 @@ class Config:
         return self.data.height // self.autoencoder.factor, self.data.width // self.autoencoder.factor
 
     @property
+    def image_size(self):
+        """(height, width) of the images that are painted."""
+        large = self.sampling.large
+        return (large.height, large.width) if large.width else (self.data.height, self.data.width)
+
+    @property
+    def window(self):
+        """(h, w) of the latent windows that a larger image is painted in; None where the U-Net sees the whole."""
+        (height, width), how = self.image_size, self.sampling.large.windows
+        down = self.autoencoder.factor * 2 ** (len(self.unet.channel_mult) - 1)
+        many = height * width > 4 * self.data.height * self.data.width or height % down or width % down
+        return self.latent_size if how == "always" or how == "auto" and many else None
+
+    @property
     def label_factor(self):
         """Image pixels per pixel, each way, of the masks that the U-Net is given: by area it wants them whole."""
         return 1 if self.unet.mask_resampling == "area" else self.autoencoder.factor
@@ -331,8 +371,27 @@ class Config:
         if self.unet.latent_channels != self.autoencoder.embed_dim:
             raise ConfigError(f"unet.latent_channels is {self.unet.latent_channels}, expected autoencoder.embed_dim "
                               f"({self.autoencoder.embed_dim})")
+        if self.sampling.large.width:
+            self.check_large(down)
+        own = len(self.data.classes.classes)
+        for name, section in (("unet", self.unet), ("segmenter", self.segmenter)) if own else ():
+            if section.classes != own:
+                raise ConfigError(f"{name}.classes is {section.classes}, expected {own}, the classes of data.classes")
         for round_ in self.sampling.rounds:
             round_.check_schedule(self.diffusion.timesteps)
+
+    def check_large(self, down):
+        """Raises ConfigError unless images of sampling.large can be painted. down: both networks' factors together."""
+        large, (height, width) = self.sampling.large, self.image_size
+        large.round.check_schedule(self.diffusion.timesteps)
+        if height < self.data.height or width < self.data.width:
+            raise ConfigError(f"sampling.large: the size is {width}x{height}, expected at least the trained "
+                              f"{self.data.width}x{self.data.height}")
+        if height % self.autoencoder.factor or width % self.autoencoder.factor:
+            raise ConfigError(f"sampling.large: the size is {width}x{height}, expected multiples of the autoencoder's factor "
+                              f"{self.autoencoder.factor}")
+        if large.windows == "never" and (height % down or width % down):
+            raise ConfigError(f"sampling.large: the size is {width}x{height} with windows never, expected multiples of {down}")
 
 
 def one_of(name, value, choices):

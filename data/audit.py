@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from configs.classes import CLASSES
+from configs.classes import CHALLENGE
+from configs.reading import class_set
 from data import suspects
 from data.images import read_image, read_labels
 from data.landscape import find_train
@@ -20,7 +21,6 @@ from runtime.errors import UserError, run_script
 from runtime.files import write_bytes
 
 HEIGHT, WIDTH = 384, 512             # photos are judged at the challenge's size, cut as training cuts them
-OTHER = CLASSES.index("other")
 LIST, SHEET, PER_SHEET, COLUMNS = "exclude.txt", "sheet.png", 40, 4
 EXAMPLES = """examples:
   python -m data.audit train_resized                       looks at every pair; seconds for a hundred, minutes for 10,000
@@ -40,11 +40,11 @@ class Look:
     like: object = None              # the Pair this photo repeats
 
 
-def look_at(pair, segment=None):
-    """The Look of a training pair. segment(image) -> ids (H, W) of a network, or None."""
+def look_at(pair, segment=None, classes=CHALLENGE):
+    """The Look of a training pair. segment(image) -> ids (H, W) of a network, or None; classes: the ClassSet of the mask."""
     look = Look(pair)
     try:
-        image, labels = read_image(pair.image, HEIGHT, WIDTH), read_labels(pair.labels, HEIGHT, WIDTH)
+        image, labels = read_image(pair.image, HEIGHT, WIDTH), read_labels(pair.labels, HEIGHT, WIDTH, classes)
     except UserError as error:
         look.reasons = [f"not readable: {error.problems[0]}"]
         return look
@@ -59,25 +59,26 @@ def look_at(pair, segment=None):
     if suspects.caption(image):
         look.reasons.append("caption")
     if share >= suspects.ONE_CLASS:
-        look.reasons.append(f"mask of {100 * share:.0f} % {CLASSES[largest]}")
+        look.reasons.append(f"mask of {100 * share:.0f} % {classes.names[largest]}")
     if segment is not None:
-        same = agreement(segment(image), labels)
+        same = agreement(segment(image), labels, classes)
         if same is not None and same < suspects.AGREEMENT:
             look.reasons.append(f"mask and photo agree on {100 * same:.0f} %")
     return look
 
 
-def agreement(found, labels):
+def agreement(found, labels, classes=CHALLENGE):
     """Share of the pixels that both name a class at where it is the same one; None where they name hardly any."""
-    named = (found != OTHER) & (labels != OTHER)
+    other = classes.names.index("other") if "other" in classes.names else -1
+    named = (found != other) & (labels != other) & (labels >= 0)
     return float((found == labels)[named].mean()) if named.mean() >= 0.1 else None
 
 
-def audit(pairs, segment=None, progress=True):
+def audit(pairs, segment=None, progress=True, classes=CHALLENGE):
     """A Look for every pair, in their order, duplicates among them found."""
     workers = 1 if segment else os.cpu_count() or 1      # networks are not called from several threads
     with ThreadPoolExecutor(workers) as pool:
-        looks = list(tqdm(pool.map(lambda pair: look_at(pair, segment), pairs), "looking at pairs", total=len(pairs),
+        looks = list(tqdm(pool.map(lambda pair: look_at(pair, segment, classes), pairs), "looking at pairs", total=len(pairs),
                           delay=2, disable=not progress, leave=False))
     whole = sorted((look for look in looks if look.signature is not None), key=lambda look: -look.detail)
     if whole:                                            # of several copies the one with most detail stays
@@ -95,24 +96,24 @@ def exclude_list(found):
     return "\n".join(lines) + "\n"
 
 
-def write_sheets(found, folder):
+def write_sheets(found, folder, classes=CHALLENGE):
     """Writes the sheets of the Looks to a folder, 40 pairs each; returns their paths."""
     for old in (folder / SHEET, *folder.glob("sheet_*.png")):
         old.unlink(missing_ok=True)
     pages = [found[i:i + PER_SHEET] for i in range(0, len(found), PER_SHEET)]
     paths = [folder / (SHEET if len(pages) == 1 else f"sheet_{n + 1}.png") for n in range(len(pages))]
     for path, page in zip(paths, pages):
-        tiles = [tile(look) for look in page]
+        tiles = [tile(look, classes) for look in page]
         pictures.save(path, pictures.grid([tiles[i:i + COLUMNS] for i in range(0, len(tiles), COLUMNS)]))
     return paths
 
 
-def tile(look, height=120, width=160, text=12):
+def tile(look, classes=CHALLENGE, height=120, width=160, text=12):
     """One Look as a picture: its photo, beside it its mask or the photo it repeats, below them its stem and reasons."""
     picture = pictures.Image.new("RGB", (2 * width, height + 2 * (text + 5)), pictures.PAPER)
     if look.signature is not None:
         beside = read_image(look.like.image, height, width) if look.like else \
-            pictures.colour_labels(read_labels(look.pair.labels, height, width))
+            pictures.colour_labels(read_labels(look.pair.labels, height, width, classes), classes.colours)
         both = np.concatenate([read_image(look.pair.image, height, width), beside], axis=1)
         picture.paste(pictures.Image.fromarray(both), (0, 0))
     for line, words in enumerate(("; ".join(look.reasons), look.pair.stem)):
@@ -121,10 +122,10 @@ def tile(look, height=120, width=160, text=12):
     return np.asarray(picture)
 
 
-def segmenter(path, lenient):
+def segmenter(path, lenient, classes=CHALLENGE):
     """The function from an image to its ids that a segmenter's file holds; evaluate.py's own."""
     from evaluation.scorers import open_segmenter
-    return open_segmenter(path, lenient).measure
+    return open_segmenter(path, lenient, classes).measure
 
 
 def main(argv):
@@ -133,7 +134,8 @@ def main(argv):
     parser.add_argument("input_path", metavar="TRAIN", help="folder with imgs/ and labels/")
     parser.add_argument("--output", default="audit", metavar="FOLDER", help="of the list and the sheet (default: audit)")
     parser.add_argument("--segmenter", metavar="FILE", help="also compare masks with what it sees; as for evaluate.py")
-    parser.add_argument("--lenient", action="store_true", help="its classes become the 29 by the lenient rule")
+    parser.add_argument("--classes", metavar="FILE", help="of the masks, a yaml (default: the challenge's 29)")
+    parser.add_argument("--lenient", action="store_true", help="its classes become the masks' by the lenient rule")
     parser.add_argument("--overwrite", action="store_true", help="replace a list that is there, edited or not")
     args = parser.parse_args(argv)
     folder = Path(args.output)
@@ -141,10 +143,11 @@ def main(argv):
         raise UserError(f"{folder / LIST}: is there already, and may have been edited; expected none, another --output, "
                         "or --overwrite")
     pairs = find_train(args.input_path)
-    looks = audit(pairs, segmenter(args.segmenter, args.lenient) if args.segmenter else None)
+    classes = class_set(args.classes) if args.classes else CHALLENGE
+    looks = audit(pairs, segmenter(args.segmenter, args.lenient, classes) if args.segmenter else None, classes=classes)
     found = [look for look in looks if look.reasons]
     write_bytes(folder / LIST, exclude_list(found).encode())
-    sheets = write_sheets(found, folder)
+    sheets = write_sheets(found, folder, classes)
     for look in found:
         print(f"{look.pair.stem}: {'; '.join(look.reasons)}")
     print(f"{len(found)} of {len(pairs)} pairs look unfit; {folder / LIST} names them"

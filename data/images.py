@@ -9,7 +9,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from configs.classes import CLASSES
+from configs.classes import CHALLENGE, IGNORED
+from data.colour_masks import ids_of_colours
 from runtime.errors import UserError
 
 # Pillow decodes these itself. Of others it may start programs: an EPS named .jpg would run Ghostscript.
@@ -37,18 +38,24 @@ def read_image(path, height, width):
     return np.asarray(picture)
 
 
-def read_labels(path, height, width):
-    """The class ids in a mask file as uint8 (height, width), scaled from the file's own size to the nearest pixel.
+def read_labels(path, height, width, classes=CHALLENGE):
+    """The class ids in a mask file, (height, width), scaled from the file's own size to the nearest pixel: uint8; int16 with
+    -1 where there is no class if `classes`, a ClassSet, may leave some out.
 
     For a 512x384 mask at 96x128 that is the pixel (4 i + 2, 4 j + 2), as in the published code.
-    Raises UserError for a file that is not a grey mask of ids 0 to 28.
+    Raises UserError for a file that is not a mask of these classes.
     """
-    ids = _ids(path)
-    problem = _id_problem(ids, path)
+    ids = _ids(path, classes)
+    problem = _id_problem(ids, path, classes)
     if problem:
         raise UserError(problem)
-    mask = Image.fromarray(ids.astype(np.uint8))
-    return np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
+    return without_ignored(np.asarray(Image.fromarray(ids.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)),
+                           classes)
+
+
+def without_ignored(ids, classes):
+    """8-bit ids as they are where every pixel has a class, else int16 with -1 for the IGNORED ones."""
+    return np.where(ids == IGNORED, np.int16(-1), ids.astype(np.int16)) if classes.ignores else ids
 
 
 def image_size(text):
@@ -68,13 +75,13 @@ def image_problem(path):
     return None
 
 
-def mask_problem(path, height, width):
+def mask_problem(path, height, width, classes=CHALLENGE):
     """One line that says what is wrong with a mask for images of height x width, or None. Its size may differ."""
     try:
-        ids = _ids(path)
+        ids = _ids(path, classes)
     except UserError as error:
         return error.problems[0]
-    problem = _id_problem(ids, path)
+    problem = _id_problem(ids, path, classes)
     if problem:
         return problem
     rows, columns = ids.shape
@@ -136,21 +143,26 @@ def _rgb(picture, path):
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def _ids(path):
-    """A mask's ids, integers (H, W), of the file's own size."""
+def _ids(path, classes):
+    """A mask's ids, integers (H, W) of the file's own size, IGNORED where a pixel may be without a class and is."""
     picture = _load(path)
+    if classes.colour_masks and picture.mode in ("P", "RGB", "RGBA"):
+        return ids_of_colours(np.asarray(picture.convert("RGBA")), classes, path)
     if picture.mode != "L" and picture.mode not in GREY16:
         what = MODES.get(picture.mode, "another kind of picture")
+        colours = " or the exact colours of data.classes" if classes.colour_masks else ""
         raise UserError(f"{path}: found {what} (mode {picture.mode}), "
-                        f"expected a grey mask of class ids 0 to {len(CLASSES) - 1}")
-    return np.asarray(picture)
+                        f"expected a grey mask of class ids 0 to {len(classes) - 1}{colours}")
+    ids = np.asarray(picture)
+    return np.where(ids == classes.ignore_id, IGNORED, ids) if classes.ignores else ids
 
 
-def _id_problem(ids, path):
-    wrong = ids[(ids >= len(CLASSES)) | (ids < 0)]
+def _id_problem(ids, path, classes):
+    wrong = ids[((ids >= len(classes)) | (ids < 0)) & ~(classes.ignores & (ids == IGNORED))]
     if not len(wrong):
-        return None
+        return f"{path}: found no pixel of a class, all are ignored, expected some" if (ids == IGNORED).all() else None
     found = np.unique(wrong)
     shown = ", ".join(str(int(v)) for v in found[:5]) + (", ..." if len(found) > 5 else "")
     id_, pixel = "ids" if len(found) > 1 else "id", "pixels" if len(wrong) > 1 else "pixel"
-    return f"{path}: found class {id_} {shown} in {len(wrong)} {pixel}, expected 0 to {len(CLASSES) - 1}"
+    return f"{path}: found class {id_} {shown} in {len(wrong)} {pixel}, expected 0 to {len(classes) - 1}" + (
+        f", or {classes.ignore_id} for no class" if classes.ignores else "")

@@ -95,6 +95,8 @@ def check_train(pairs, config_data, progress=True):
     if not pairs:
         raise UserError("training data: found no pairs, expected imgs/<stem>.jpg and labels/<stem>.png")
 
+    classes = config_data.class_set
+
     def check(pair):
         problems = []
         if not pair.image.is_file():
@@ -104,7 +106,7 @@ def check_train(pairs, config_data, progress=True):
         if not pair.labels.is_file():
             problems.append(f"{pair.image}: found no mask of this image, expected {_beside(pair.labels)}")
         else:
-            problems.append(mask_problem(pair.labels, config_data.height, config_data.width))
+            problems.append(mask_problem(pair.labels, config_data.height, config_data.width, classes))
         return problems
 
     problems = []
@@ -169,14 +171,15 @@ def check_images(paths, progress=True):
     return _every(lambda path: [image_problem(path)], paths, "checking images", progress)
 
 
-def check_test(cases, config_data, progress=True, references=True, reference_masks=False):
+def check_test(cases, config_data, progress=True, references=True, reference_masks=False, size=None):
     """Reads every file of find_test's cases once. Raises one UserError with all problems found.
 
-    references: whether those have to be there; reference_masks: whether their own masks have to.
+    references: whether those have to be there; reference_masks: whether their own masks have to;
+    size: (height, width) of the images where that is another one than config_data's: masks may have either's shape.
     """
     if not cases:
         raise UserError("test data: found no masks, expected <stem>.png files")
-    problems, first = [], {}
+    problems, first, classes = [], {}, config_data.class_set
     for case in cases:
         if first.setdefault(case.stem, case.name) != case.name:
             problems.append(f"{case.mask}: found a second mask of this stem ({first[case.stem]}), "
@@ -191,14 +194,17 @@ def check_test(cases, config_data, progress=True, references=True, reference_mas
         elif references and not case.reference.is_file():
             missing = (f"{TABLE}: found reference {case.reference.name!r} of {case.name}, "
                        f"expected that file in {case.reference.parent}")
-        return [missing, mask_problem(case.mask, config_data.height, config_data.width)]
+        problem = mask_problem(case.mask, config_data.height, config_data.width, classes)
+        if problem and size not in (None, (config_data.height, config_data.width)):
+            problem = mask_problem(case.mask, *size, classes)
+        return [missing, problem]
 
     problems += _every(check_mask, cases, "checking masks", progress)
     used = sorted({case.reference for case in cases if references and case.reference and case.reference.is_file()})
     problems += _every(lambda path: [image_problem(path)], used, "checking references", progress)
     if reference_masks:
         masks = sorted({case.reference_mask for case in cases if case.reference})
-        problems += _every(lambda path: [mask_problem(path, config_data.height, config_data.width)], masks,
+        problems += _every(lambda path: [mask_problem(path, config_data.height, config_data.width, classes)], masks,
                            "checking masks of references", progress)
     if problems:
         raise UserError(problems)

@@ -8,6 +8,7 @@ A new cache grows in a sibling folder `<cache>.building-<fingerprint>` and takes
 appends rows and then, when they are on the disk, records their number: a stopped build goes on from that record.
 """
 import contextlib
+import dataclasses
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from configs.classes import IGNORED
 from data.images import read_image, read_labels
 from data.landscape import excluded_stems
 from runtime.documents import read_json
@@ -36,7 +38,8 @@ OURS = {META, PROGRESS, LATENTS, LABELS}
 
 @dataclass
 class Latents:
-    """An open cache. z (R, C, h, w) float32 and labels (R, h, w) uint8 are mapped from the disk, read only."""
+    """An open cache. z (R, C, h, w) float32 and labels (R, h, w) uint8, 255 without a class, are mapped from the
+    disk, read only."""
     z: np.ndarray
     labels: np.ndarray
     stems: list                       # one per image
@@ -45,6 +48,12 @@ class Latents:
 
     def __len__(self):
         return len(self.z)
+
+    def label_maps(self, rows):
+        """Class ids of rows, int32 (B, h, w), -1 where there is no class."""
+        labels = self.labels[rows].astype(np.int32)
+        labels[labels == IGNORED] = -1
+        return labels
 
 
 def build_or_open(pairs, config_data, factor, encode, weights_hash, directory, batch_size=4, progress=True,
@@ -107,6 +116,8 @@ def describe(pairs, config_data, factor, weights_hash, progress=True, label_fact
     files = hashlib.sha256("".join(hashes).encode()).hexdigest()
     found = dict(version=VERSION, height=height, width=width, factor=factor, flip=config_data.flip,
                  exclude=sorted(excluded_stems(config_data.exclude)), weights=weights_hash, files=files)
+    if config_data.class_set.own:                                      # what colours and ids mean is said by them
+        found["classes"] = dataclasses.asdict(config_data.classes)
     if label_factor not in (None, factor):                             # else the fingerprint is that of older caches
         found["label_factor"] = label_factor
     found["fingerprint"] = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
@@ -175,7 +186,8 @@ def _build(pairs, config_data, factor, label_factor, encode, building, wanted, b
         print(f"{building}: going on after {store.done // copies} of {len(pairs)} images")
 
     def read(pair):
-        image, labels = read_image(pair.image, height, width), read_labels(pair.labels, *label_size)
+        image, labels = read_image(pair.image, height, width), read_labels(pair.labels, *label_size, config_data.class_set)
+        labels = labels.astype(np.uint8)                               # -1 is IGNORED, 255
         return ([image, image[:, ::-1]], [labels, labels[:, ::-1]]) if flip else ([image], [labels])
 
     starts = range(store.done // copies, len(pairs), each)

@@ -1,29 +1,38 @@
 """Brings a folder of photos and a folder of masks, of any size, into the layout that train.py reads.
 
-A photo and its mask are paired by stem and cut alike. Masks are grey PNG files of class ids, of their photo's shape. What
-cannot be used is left out, and dropped.txt beside the result says why; the files given are never changed.
+A photo and its mask are paired by stem and cut alike. Masks are PNG files of their photo's shape: grey class ids, or what the
+yaml of one's own classes says. What cannot be used is left out, and dropped.txt beside the result says why; the files given
+are never changed. Masks are written as grey ids, 255 where there is no class, and with own classes classes.yaml, which
+data.classes takes, and legend.png, a picture of what the colours mean.
 """
 import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import yaml
 from PIL import Image
 from tqdm import tqdm
 
+from configs.classes import CHALLENGE, IGNORED
+from configs.reading import class_set, read_yaml
 from data.images import image_problem, image_size, read_image, read_labels
 from data.landscape import find_images
+from data.legend import legend
+from runtime import pictures
 from runtime.errors import UserError, run_script
 from runtime.files import replacing, write_bytes
 
 CROPS = {"cover": "scaled until both sides are filled, then the middle is kept", "stretch": "scaled each way by itself"}
-DROPPED = "dropped.txt"
+DROPPED, CLASSES, LEGEND = "dropped.txt", "classes.yaml", "legend.png"
 EXAMPLES = """examples:
   python -m data.prepare --images PHOTOS --labels MASKS --output train_own
-  python -m data.prepare --images PHOTOS --labels MASKS --output train_own --size 256x192 --crop stretch --max_upscale 1"""
+  python -m data.prepare --images PHOTOS --labels MASKS --output train_own --size 256x192 --crop stretch --max_upscale 1
+  python -m data.prepare --images PHOTOS --labels MASKS --output train_own --classes classes.yaml"""
 
 
-def prepare(image_path, mask_path, output, size, crop, max_upscale):
+def prepare(image_path, mask_path, output, size, crop, max_upscale, classes=CHALLENGE):
     """Writes output/imgs/<stem>.jpg and output/labels/<stem>.png; returns None, or one line that says why not."""
     if mask_path is None:
         return "no mask of this stem"
@@ -41,7 +50,7 @@ def prepare(image_path, mask_path, output, size, crop, max_upscale):
     try:
         with Image.open(mask_path) as mask:
             mask_size = mask.size
-        ids = read_labels(mask_path, own[1], own[0])
+        ids = read_labels(mask_path, own[1], own[0], classes).astype(np.uint8)                 # -1 is 255
     except (UserError, OSError) as error:
         return str(error)
     if abs(mask_size[0] * own[1] - mask_size[1] * own[0]) > max(own):
@@ -56,6 +65,14 @@ def prepare(image_path, mask_path, output, size, crop, max_upscale):
     return None
 
 
+def classes_yaml(path):
+    """The yaml of classes as text, for masks that are now grey ids, 255 where there is no class; colours are read as before."""
+    tree = read_yaml(path)
+    if tree.get("ignore_colour") or tree.get("ignore_id", -1) >= 0:
+        tree["ignore_id"] = IGNORED
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
 def window(own, size):
     """The middle of a picture that has the shape of `size`, (left, top, right, bottom); sizes are (width, height)."""
     scale = min(own[0] / size[0], own[1] / size[1])                    # picture pixels per pixel asked for
@@ -68,6 +85,7 @@ def main(argv):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True, help="the folder of photos: .jpg, .jpeg, .png")
     parser.add_argument("--labels", required=True, help="the folder of masks: .png, grey class ids")
+    parser.add_argument("--classes", metavar="FILE", help="what the masks are made of, a yaml (default: the challenge's 29)")
     parser.add_argument("--output", required=True, help="a new or empty folder")
     parser.add_argument("--size", type=image_size, default=(512, 384), help="of the result (default: 512x384)")
     parser.add_argument("--crop", choices=CROPS, default="cover",
@@ -85,15 +103,20 @@ def main(argv):
     stems = sorted(set(photos) | set(masks))
     if not stems:
         raise UserError(f"--images {args.images}: found no .jpg, .jpeg or .png, expected photos")
+    classes = class_set(args.classes) if args.classes else CHALLENGE
     for name in ("imgs", "labels"):
         (output / name).mkdir(parents=True)
-    each = lambda stem: prepare(photos.get(stem), masks.get(stem), output, args.size, args.crop, args.max_upscale)
+    each = lambda stem: prepare(photos.get(stem), masks.get(stem), output, args.size, args.crop, args.max_upscale, classes)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         found = list(tqdm(pool.map(each, stems), "preparing", total=len(stems), delay=2, leave=False))
     dropped = [f"{stem}: {reason}" for stem, reason in zip(stems, found) if reason]
     write_bytes(output / DROPPED, ("\n".join(dropped) + "\n" if dropped else "").encode())
     print("\n".join(dropped[:20] + [f"{len(stems) - len(dropped)} pairs of {args.size[0]}x{args.size[1]} in {output}, "
                                     f"{len(dropped)} left out ({output / DROPPED})"]))
+    if args.classes:
+        write_bytes(output / CLASSES, classes_yaml(args.classes).encode())
+        pictures.save(output / LEGEND, legend(classes))
+        print(f"train with --set data.classes={output / CLASSES}; the colours are in {output / LEGEND}")
     if len(dropped) == len(stems):
         raise UserError(f"{output}: every pair was left out; {output / DROPPED} says why")
 

@@ -156,8 +156,8 @@ def detail(image):
 
 
 def largest_class(labels):
-    """(share, id) of the class that most of a mask is of; labels uint8 (H, W)."""
-    count = np.bincount(labels.ravel())
+    """(share, id) of the class that most of a mask is of; labels (H, W), -1 where there is none."""
+    count = np.bincount(labels[labels >= 0].ravel())
     return float(count.max() / labels.size), int(count.argmax())
 
 

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import PIL
 
+from configs.classes import CHALLENGE
+from configs.own_classes import ClassesConfig
 from configs.schema import DataConfig
 from data.batches import prefetch
 from data.images import open_image
@@ -43,6 +45,7 @@ class Job:
     histogram: str = "rgb8"
     kid: bool = False
     batch_size: int = 16
+    classes: object = CHALLENGE                          # configs.classes.ClassSet of the masks
     real: Optional["Features"] = None                    # of the training images
 
     @property
@@ -151,14 +154,14 @@ def image_size(cases, given=""):
     return height, width
 
 
-def check_all(rows, cases, size, references, training=()):
+def check_all(rows, cases, size, references, training=(), classes=None):
     """{row name: {stem: path}} of the images to measure, after every file was read once.
 
     Raises one UserError with all that is missing, too much, unreadable or of another size, in every folder.
     """
     problems, found = [], {}
     try:
-        check_test(cases, DataConfig(height=size[0], width=size[1]), references=references)
+        check_test(cases, DataConfig(height=size[0], width=size[1], classes=classes or ClassesConfig()), references=references)
     except UserError as error:
         problems += error.problems
     stems = [case.stem for case in cases]
@@ -213,7 +216,7 @@ def measure(name, folder, paths, job):
     """(Row, its Features or None, {stem: packed ids that the first segmenter found}) of one folder. paths: {stem: path}."""
     start = time.monotonic()
     images = {case.stem: {} for case in job.cases}
-    masks = {column: MaskAccuracy() for column in job.segmenters}
+    masks = {column: MaskAccuracy(job.classes.names) for column in job.segmenters}
     features = None
     if job.inception:
         features = Features(job.real.statistics.made_with if job.real else {}, keep=job.kid)
@@ -223,7 +226,7 @@ def measure(name, folder, paths, job):
         rows = []
         for case in batch:
             image = read_image(paths[case.stem], *job.size)
-            labels = read_labels(case.mask, *job.size) if job.segmenters else None
+            labels = read_labels(case.mask, *job.size, job.classes) if job.segmenters else None
             similarity = None
             if job.references:
                 similarity = style_similarity(image, read_image(case.reference, *job.size), job.histogram)

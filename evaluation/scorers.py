@@ -5,8 +5,8 @@ from typing import Callable
 
 import numpy as np
 
+from configs.classes import CHALLENGE
 from configs.reading import section_from
-from data.landscape import CLASSES
 from evaluation.metrics.classes import class_map, source_of, to_challenge
 from evaluation.metrics.resize import inception_input
 from evaluation.networks.deeplab import build_deeplab
@@ -48,13 +48,13 @@ class Scorer:
 
 
 def open_scorers(segformer=None, segmenter=None, nima=None, inception=None, lenient=False, nima_resize="nearest",
-                 fid_resize="pytorch"):
-    """{column: Scorer} of the files given: "M" or "M(NAME)" of a stand-in, "A", "FID"."""
+                 fid_resize="pytorch", classes=CHALLENGE):
+    """{column: Scorer} of the files given: "M" or "M(NAME)" of a stand-in, "A", "FID". classes: the masks' ClassSet."""
     found = {}
     if segformer:
-        found["M"] = open_segformer(segformer, lenient)
+        found["M"] = open_segformer(segformer, lenient, classes)
     if segmenter:
-        stand_in = open_segmenter(segmenter, lenient)
+        stand_in = open_segmenter(segmenter, lenient, classes)
         found[f"M({stand_in.name})"] = stand_in
     if nima:
         found["A"] = open_nima(nima, nima_resize)
@@ -78,8 +78,8 @@ def existing(option, path):
     return Path(path)
 
 
-def open_segformer(path, lenient=False):
-    """The Scorer of M: a SegFormer in a published form, of ADE20K's 150 classes or of the 29."""
+def open_segformer(path, lenient=False, classes=CHALLENGE):
+    """The Scorer of M: a SegFormer in a published form, of ADE20K's 150 classes or of the masks'."""
     path = existing("--segformer", path)
     if is_ours(path):
         raise UserError(f"--segformer {path}: holds the weights of {read_header(path).kind} trained here, expected a SegFormer "
@@ -88,17 +88,20 @@ def open_segformer(path, lenient=False):
     if DEEPLAB in tensors:
         raise UserError(f"--segformer {path}: holds a DeepLab, expected a SegFormer; --segmenter takes it, as a stand-in")
     model = build_segformer(tensors, str(path))
-    return segmenting("--segformer", path, f"SegFormer {model.size.name}", "", model.classes, lenient,
+    return segmenting("--segformer", path, f"SegFormer {model.size.name}", "", model.classes, lenient, classes,
                       lambda image: model.predict([image])[0])
 
 
-def open_segmenter(path, lenient=False):
+def open_segmenter(path, lenient=False, classes=CHALLENGE):
     """The Scorer of a stand-in for M: a segmenter trained here, or the small DeepLab."""
     path = existing("--segmenter", path)
     if is_ours(path):
         header = read_header(path, "segmenter")
         config = section_from("segmenter", header.config.get("segmenter"), str(path))
         data = section_from("data", header.config.get("data"), str(path))
+        theirs = data.class_set
+        if theirs.names != classes.names:
+            raise UserError(f"--segmenter {path}: finds {named(theirs)}, expected the masks' {named(classes)}")
         shapes = tensor_shapes(path)
         if sum(config.depths) > len(shapes) or not all(any(n in shape for shape in shapes.values()) for n in config.widths):
             raise UserError(f"{path}: its metadata has a segmenter of widths {config.widths} and depths {config.depths}, its "
@@ -107,7 +110,7 @@ def open_segmenter(path, lenient=False):
         accuracy = header.metrics.get("val_accuracy")
         held = "" if accuracy is None else f", pixel accuracy {100 * accuracy:.2f} % on held-out training images"
         return segmenting("--segmenter", path, f"SegFormer of {config.widths} trained here, step {header.step}{held}", OWN,
-                          config.classes, lenient, lambda image: model.predict([image], size)[0])
+                          config.classes, lenient, classes, lambda image: model.predict([image], size)[0])
     tensors = open_weight_file(path).tensors
     if DEEPLAB not in tensors:
         if any("patch_embed" in name for name in tensors):
@@ -116,22 +119,33 @@ def open_segmenter(path, lenient=False):
         raise UserError(f"--segmenter {path}: holds {len(tensors)} tensors of an unknown network, expected a checkpoint of "
                         "train.py --stage segmenter, or DeepLabV3+ on MobileNetV2 as an npz")
     model = build_deeplab(tensors, str(path))
-    return segmenting("--segmenter", path, "DeepLabV3+ on MobileNetV2", SMALL, model.classes, lenient,
+    return segmenting("--segmenter", path, "DeepLabV3+ on MobileNetV2", SMALL, model.classes, lenient, classes,
                       lambda image: model.predict([image])[0])
 
 
-def segmenting(option, path, what, name, classes, lenient, predict):
-    """The Scorer of a segmenter: whatever classes predict(image) names become the challenge's ids."""
+def named(classes):
+    """A ClassSet in a few words."""
+    return (f"{len(classes)} classes ({', '.join(classes.names[:3])}{', ...' if len(classes) > 3 else ''})" if classes.own
+            else "the challenge's classes")
+
+
+def segmenting(option, path, what, name, count, lenient, classes, predict):
+    """The Scorer of a segmenter: whatever `count` classes predict(image) names become ids of `classes`, a ClassSet."""
     try:
-        source = source_of(classes)
+        source = source_of(count, classes)
     except UserError as error:
         raise UserError(f"{option} {path}: {error.problems[0]}") from None
     rule = "lenient" if lenient else "strict"
-    if source == "challenge":
+    if classes.own and source != "own" and "other" not in classes.names:
+        raise UserError(f"{option} {path}: finds {count} classes of {source}, expected a segmenter of {named(classes)}: none "
+                        "is called other, which the rest would become; train.py --stage segmenter makes one")
+    if source == ("own" if classes.own else "challenge"):
         rule = "same classes"
-    used = int((class_map(source, lenient) < len(CLASSES) - 1).sum())
-    return Scorer(option, path, f"{what}, {classes} classes", lambda image: to_challenge(predict(image), source, lenient),
-                      name, {"source": source, "rule": rule, "classes": classes, "mapped": used})
+    table = class_map(source, lenient, classes)
+    used = int(sum(id_ < len(classes) and classes.names[id_] != "other" for id_ in table))
+    measure = lambda image: to_challenge(predict(image), source, lenient, classes)
+    return Scorer(option, path, f"{what}, {count} classes", measure, name,
+                  {"source": source, "rule": rule, "classes": count, "mapped": used})
 
 
 def open_inception(path, mode):

@@ -36,11 +36,11 @@ def worst_sheet(row, column, job, paths, found):
     values = {stem: value[column] for stem, value in row.images.items()}
     lines, captions = [], []
     for stem in sorted(values, key=lambda stem: (values[stem], stem))[:WORST]:
-        mask = pictures.colour_labels(read_labels(cases[stem].mask, *job.size))
+        mask = pictures.colour_labels(read_labels(cases[stem].mask, *job.size, job.classes), job.classes.colours)
         line = {"mask": mask, "found": None, "reference": None, "output": read_image(paths[stem], *job.size)}
         if found:
             ids = np.frombuffer(zlib.decompress(found[stem]), dtype=np.uint8).reshape(job.size)
-            line["found"] = pictures.colour_labels(ids)
+            line["found"] = pictures.colour_labels(ids, job.classes.colours)
         if job.references:
             line["reference"] = read_image(cases[stem].reference, *job.size)
         lines.append({name: image for name, image in line.items() if image is not None})
@@ -56,7 +56,7 @@ def side_by_side(names, paths, job):
     for case in (job.cases[i] for i in chosen):
         outputs = [read_image(paths[name][case.stem], *job.size) for name in names]
         top, left, height, width = busiest(outputs)
-        mask = pictures.colour_labels(read_labels(case.mask, *job.size))
+        mask = pictures.colour_labels(read_labels(case.mask, *job.size, job.classes), job.classes.colours)
         reference = [read_image(case.reference, *job.size)] if job.references else []
         lines.append([mask, *reference, *(framed(image, top, left, height, width) for image in outputs)])
         part = lambda image: np.ascontiguousarray(image[top:top + height, left:left + width])

@@ -3,23 +3,24 @@ import numpy as np
 
 from ldm.colour_transfer import transfer_all
 from ldm.guidance import guided, guides
+from ldm.large import larger
 from ldm.noise import normal, q_sample
 from ldm.pixels import from_uint8, through_jpeg, to_uint8
 from ldm.sample import denoise
-from ldm.schedule import alpha_bar_at, at, spaced
+from ldm.schedule import alpha_bar_at, points_of
 from runtime.backend import jt
 from runtime.errors import RunError
 
 
 def synthesise(encode, decode, model, references, labels, names, sampling, schedule, latent_channels=3,
-               progress=None, latent_size=None, reference_labels=None):
+               progress=None, latent_size=None, reference_labels=None, large=None):
     """Algorithm 2 for a batch -> (images uint8 (B, H, W, 3), network evaluations per image).
 
     encode: x (B, 3, H, W) -> z_0 (B, C, h, w); decode: back; model: theta* of Eq. (7), callable (z, t, labels)
     -> eps. references: X_R, uint8 (B, H, W, 3); labels: m, int (B, h, w); names: B strings that key each image's
     noise; sampling: SamplingConfig, one RoundConfig for every k; progress(): called after every denoising step;
     latent_size: (h, w) where labels are larger than the latents; reference_labels: the references' own masks, for a
-    colour transfer by class.
+    colour transfer by class; large: a ldm.large.Large where the images are to be larger than the references.
     """
     references, labels = np.asarray(references), np.asarray(labels, dtype=np.int32)
     assert len(references) == len(labels) == len(names), (len(references), len(labels), len(names))
@@ -35,6 +36,8 @@ def synthesise(encode, decode, model, references, labels, names, sampling, sched
             z_0 = denoise(eps_model, z_T, m, points_of(r, schedule), r.sampler, r.eta, noise, progress)  # Eq. (5)
             check_finite(z_0, names, k)
             images = to_uint8(decode(z_0), sampling.truncate)                 # X_G^k
+        if large is not None:
+            images = larger(decode, model, z_0, large, names, sampling, schedule, progress)                    # Fig. 7
     return images, evaluations(sampling, schedule)
 
 
@@ -61,13 +64,6 @@ def noised(encode, images, round_, schedule, eps):
         return eps                                                            # Table 2's DM: no reference
     z_0 = encode(from_uint8(images))
     return q_sample(z_0, alpha_bar_at(schedule, round_.t_noise or round_.t_start), eps)
-
-
-def points_of(round_, schedule):
-    """The timesteps of a round and their noise levels, a Schedule that ends at t_start."""
-    if round_.timesteps:
-        return at(schedule, round_.timesteps[::-1])
-    return spaced(schedule, round_.t_start, round_.steps, round_.spacing)
 
 
 def evaluations(sampling, schedule=None):

@@ -130,3 +130,10 @@ def alpha_bar_at(schedule, t):
 def log_snr(alpha_bar):
     """log(alpha_bar / (1 - alpha_bar)), of the signal-to-noise ratio: twice the lambda of the solvers' papers."""
     return np.log(alpha_bar) - np.log1p(-alpha_bar)
+
+
+def points_of(round_, schedule):
+    """The timesteps of a round and their noise levels, a Schedule that ends at t_start."""
+    if round_.timesteps:
+        return at(schedule, round_.timesteps[::-1])
+    return spaced(schedule, round_.t_start, round_.steps, round_.spacing)

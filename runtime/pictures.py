@@ -15,15 +15,16 @@ SERIES = ((31, 99, 181), (214, 96, 27), (35, 139, 84), (170, 51, 106), (110, 84,
 INK, FAINT, PAPER = (40, 44, 52), (226, 229, 234), (255, 255, 255)
 
 
-def colour_labels(labels):
+def colour_labels(labels, colours=COLOURS):
     """Class ids (H, W) as colours (H, W, 3); -1, where there is no mask, is white with grey hatching."""
+    palette = np.array(colours, np.uint8)                                                       # (K, 3)
     labels = np.asarray(labels).astype(np.int64)
-    if labels.ndim != 2 or labels.min(initial=0) < -1 or labels.max(initial=0) >= len(PALETTE):
-        raise ValueError(f"colour_labels: expected ids -1 to {len(PALETTE) - 1} as (H, W), got shape {labels.shape}, "
+    if labels.ndim != 2 or labels.min(initial=0) < -1 or labels.max(initial=0) >= len(palette):
+        raise ValueError(f"colour_labels: expected ids -1 to {len(palette) - 1} as (H, W), got shape {labels.shape}, "
                          f"{labels.min(initial=0)} to {labels.max(initial=0)}")
     y, x = np.indices(labels.shape)
     hatch = np.where(((x + y) % 8 < 2)[..., None], np.uint8(200), np.uint8(255))
-    return np.where((labels < 0)[..., None], hatch, PALETTE[labels])
+    return np.where((labels < 0)[..., None], hatch, palette[labels])
 
 
 def grid(rows, captions=(), row_captions=(), scale=1.0, smooth=None, margin=6):

@@ -10,7 +10,9 @@ from typing import Callable, Optional
 
 import numpy as np
 
+from configs.classes import CHALLENGE
 from data.landscape import read_labels
+from evaluation.metrics.mask_accuracy import agreement
 from evaluation.metrics.style import style_similarity
 from runtime.errors import UserError
 from runtime.files import sha256
@@ -35,9 +37,9 @@ class Selection:
         return {"candidates": {"n": self.candidates, "select": self.by, "segmenter": segmenter}}
 
 
-def selection(candidates=1, by="s", segmenter=None):
-    """The Selection that test.py's options ask for."""
-    return Selection(candidates, by, segmenter, selection_score(by, segmenter) if candidates > 1 else None)
+def selection(candidates=1, by="s", segmenter=None, classes=CHALLENGE):
+    """The Selection that test.py's options ask for; classes: the ClassSet of the masks."""
+    return Selection(candidates, by, segmenter, selection_score(by, segmenter, classes) if candidates > 1 else None)
 
 
 def names_of(stems, candidate):
@@ -60,17 +62,17 @@ def best_of(paint, stems, candidates, score):
     return best, scores
 
 
-def selection_score(select, segmenter):
+def selection_score(select, segmenter, classes=CHALLENGE):
     """A function of (case, reference, image) -> score in percent: S of image and reference, or M of image and mask."""
     if select == "s":
         return lambda case, reference, image: 100 * style_similarity(image, reference)
     if not segmenter:
         raise UserError("--select m needs --segmenter FILE, the network to measure mask accuracy with")
     from evaluation.scorers import open_segmenter
-    scorer = open_segmenter(segmenter)
+    scorer = open_segmenter(segmenter, classes=classes)
 
     def accuracy(case, reference, image):
-        return 100 * float((scorer.measure(image) == read_labels(case.mask, *image.shape[:2])).mean())
+        return 100 * agreement(scorer.measure(image), read_labels(case.mask, *image.shape[:2], classes))
     return accuracy
 
 

@@ -88,7 +88,7 @@ def contradictions(config, theirs, ours, free):
     theirs, ours: the yaml's and the checkpoint's options, {section: {name: value}}; only what the yaml names counts.
     """
     named, problems = read_yaml(resolve(config)), []
-    compared = {"data": ("height", "width"), "unet": tuple(theirs["unet"]), "diffusion": tuple(theirs["diffusion"]),
+    compared = {"data": ("height", "width", "classes"), "unet": tuple(theirs["unet"]), "diffusion": tuple(theirs["diffusion"]),
                 "autoencoder": [name for name in theirs["autoencoder"] if name != "path"]}
     for section, names in compared.items():
         if section in free:

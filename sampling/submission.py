@@ -69,12 +69,7 @@ class Submission:
 
     def differences(self, old):
         """A line for everything that differs from the run this folder holds."""
-        lines = []
-        for name in sorted(set(self.settings) | set(old["settings"])):
-            before, now = (settings.get(name, UNSAID.get(name)) for settings in (old["settings"], self.settings))
-            if before != now:
-                lines.append(f"{self.folder}: {name} was {short(before)}, now {short(now)}; expected the run this folder "
-                             "holds; another --output_path keeps both, --overwrite replaces it")
+        lines = settings_differences(self.folder, old["settings"], self.settings)
         return lines + [f"{self.folder}: {name}: the mask or its reference is not the one this folder was made with"
                         for name, code in self.inputs.items() if old["inputs"].get(name, code) != code]
 
@@ -137,6 +132,17 @@ class Submission:
         return pack(self.folder, stems)
 
 
+def settings_differences(folder, old, new):
+    """A line for every setting in which a run differs from the one that a folder holds."""
+    lines = []
+    for name in sorted(set(new) | set(old)):
+        before, now = (settings.get(name, UNSAID.get(name)) for settings in (old, new))
+        if before != now:
+            lines.append(f"{folder}: {name} was {short(before)}, now {short(now)}; expected the run this folder "
+                         "holds; another --output_path keeps both, --overwrite replaces it")
+    return lines
+
+
 def manifest_settings(config, hashes, selected=None):
     """{name: value} of all that every image depends on, besides its mask, its reference and how it is written.
 
@@ -145,7 +151,10 @@ def manifest_settings(config, hashes, selected=None):
     sampling = config_dict(config)["sampling"]
     for name in SAME_IMAGES:
         sampling.pop(name)
-    return {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling, **(selected or {})}
+    if not sampling["large"]["width"]:
+        sampling.pop("large")                                                  # which earlier manifests do not have
+    own = {"classes": dataclasses.asdict(config.data.classes)} if config.data.class_set.own else {}
+    return {"weights": hashes, "precision": sampling.pop("precision"), "sampling": sampling, **own, **(selected or {})}
 
 
 def claim(folder):

@@ -1,8 +1,5 @@
-"""The challenge's classes as the page shows them: the English name, the Chinese one, the colour, the most used first."""
-from configs.classes import NAMES_AND_COLOURS
-
-CHINESE = ("山", "天空", "水面", "海", "岩石", "树", "泥土", "丘陵", "河流", "沙", "陆地", "建筑", "草地", "植物", "人", "小船",
-           "瀑布", "墙", "码头", "小径", "湖", "桥", "田野", "道路", "栏杆", "篱笆", "轮船", "房屋", "其他")
+"""The classes as the page shows them: the English name, the Chinese one, the colour, the most used first."""
+from configs.classes import CHALLENGE, IGNORED, hexed
 
 # By how much of a landscape photo each usually covers: what a painter reaches for first.
 USED = ("sky", "mountain", "tree", "grass", "sea", "water", "lake", "river", "rock", "sand", "hill", "plant", "land", "earth",
@@ -10,14 +7,18 @@ USED = ("sky", "mountain", "tree", "grass", "sea", "water", "lake", "river", "ro
         "railing", "other")
 
 
-def classes():
-    """[{id, name, chinese, colour}] of all classes, in the order of the palette."""
-    by_name = {name: {"id": i, "name": name, "chinese": chinese, "colour": list(colour)}
-               for i, ((name, colour), chinese) in enumerate(zip(NAMES_AND_COLOURS, CHINESE))}
-    return [by_name[name] for name in USED]
+def classes(used=CHALLENGE):
+    """[{id, name, chinese, colour}] of the classes of a ClassSet, in the order of the palette: one's own in that of ids, after
+    them the lack of one where masks may have it."""
+    found = [{"id": i, "name": name, "chinese": chinese, "colour": list(colour)}
+             for i, (name, chinese, colour) in enumerate(zip(used.names, used.chinese, used.colours))]
+    if used.own:
+        nothing = {"id": IGNORED, "name": "no class", "chinese": "无", "colour": list(used.nothing)}
+        return found + ([nothing] if used.ignores else [])
+    return sorted(found, key=lambda entry: USED.index(entry["name"]))
 
 
-def legend():
+def legend(used=CHALLENGE):
     """{name: {id, colour "#rrggbb"}} in the order of ids: what a colour mask means."""
-    return {name: {"id": i, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
-            for i, (name, colour) in enumerate(NAMES_AND_COLOURS)}
+    return {name: {"id": i, "colour": hexed(colour)}
+            for i, (name, colour) in enumerate(zip(used.names, used.colours))}

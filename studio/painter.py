@@ -55,13 +55,13 @@ class Painter:
     def __init__(self, checkpoint, config, networks, segmenter=None, demo=None):
         self.checkpoint, self.config = checkpoint, config
         self.networks = networks
-        self.height, self.width = config.data.height, config.data.width
+        self.height, self.width, self.classes = config.data.height, config.data.width, config.data.class_set
         self.presets = presets(config.sampling, self.networks.schedule)
         self.live = min(self.presets, key=lambda id_: self.presets[id_].evaluations)
         self.instrument = None
         if segmenter:
             from evaluation.scorers import open_segmenter
-            self.instrument = open_segmenter(segmenter)
+            self.instrument = open_segmenter(segmenter, classes=self.classes)
         self.segmenter = self.instrument is not None
         what = f"the demo's weights, since no others were found; --checkpoint names them ({checkpoint})" if demo else checkpoint
         self.about = {"line": f"{what}: {self.width}x{self.height}, on the {DEVICE}", "checkpoint": str(checkpoint),
@@ -109,7 +109,7 @@ class Painter:
         style: uint8 (H, W, 3); mask_png: bytes; watch: studio.server.Watch, told after every step and round.
         """
         factor, count = self.config.label_factor, len(names)
-        labels = read_labels(Upload(mask_png, "the mask"), self.height // factor, self.width // factor)
+        labels = read_labels(Upload(mask_png, "the mask"), self.height // factor, self.width // factor, self.classes)
         seen = Seen(self, sampling, watch)
         images, _ = synthesise(self.networks.encode, seen.decode, seen, np.stack([style] * count), np.stack([labels] * count),
                                names, sampling, self.networks.schedule, self.config.unet.latent_channels, seen.step,

@@ -56,15 +56,16 @@ class Studio:
         """GET /api/studio: everything the page has to know before it is drawn."""
         painter = self.painter
         return JSONResponse({
-            "width": painter.width, "height": painter.height, "classes": classes(), "about": painter.about,
+            "width": painter.width, "height": painter.height, "classes": classes(painter.classes), "about": painter.about,
             "presets": [{"id": id_, **preset.describe()} for id_, preset in painter.presets.items()],
             "live": painter.live, "segmenter": painter.segmenter, "variations": VARIATIONS,
             "limits": {"photo": PHOTO, "mask": MASK},
-            "templates": self.shelf.templates(), "styles": self.shelf.styles(), "results": self.results.entries()})
+            "templates": [] if painter.classes.own else self.shelf.templates(),         # masks of the challenge's classes
+            "styles": self.shelf.styles(), "results": self.results.entries()})
 
     async def legend(self, request):
         """GET /api/legend.json: the exact colours of colour masks."""
-        return JSONResponse(legend(), headers={"Content-Disposition": 'attachment; filename="legend.json"'})
+        return JSONResponse(legend(self.painter.classes), headers={"Content-Disposition": 'attachment; filename="legend.json"'})
 
     # ------------------------------------------------------------------------------------------ masks
 
@@ -78,7 +79,7 @@ class Studio:
     async def open_mask(self, request):
         """POST /api/masks: a mask's file -> its class ids at the canvas's size, one byte each."""
         data = await self.bodies.read(request, MASK, ("image/png",))
-        ids = await self.decoded(uploads.mask, data)
+        ids = await self.decoded(functools.partial(uploads.mask, classes=self.painter.classes), data)
         return Response(ids.tobytes(), media_type="application/octet-stream")
 
     async def segment(self, request):
@@ -135,7 +136,7 @@ class Studio:
             data = base64.b64decode(value["mask"], validate=True)
         except ValueError:
             raise Refused(422, "request: the mask is not base64") from None
-        ids = await self.decoded(uploads.mask, data)
+        ids = await self.decoded(functools.partial(uploads.mask, classes=self.painter.classes), data)
         style = await run_in_threadpool(self.style_image, wish.style)
         job = self.submit(functools.partial(self.painting, wish=wish, sampling=sampling, ids=ids, style=style))
         return JSONResponse({"id": job.id}, 202)

@@ -1,14 +1,14 @@
 """Pictures that come from outside: recognised by their bytes, measured before they are decoded, read as data/ reads files."""
+import dataclasses
 import io
 import warnings
 
 import numpy as np
 from PIL import Image
 
-from configs.classes import NAMES_AND_COLOURS
+from configs.classes import CHALLENGE
 from data.images import read_image, read_labels
 from runtime.errors import UserError
-from runtime.pictures import PALETTE
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 PIXELS = 24_000_000                   # a decoded photo of that size is 72 MB
@@ -49,51 +49,16 @@ def photo(data, height, width, what="the picture"):
     return read_image(Upload(data, what), height, width)
 
 
-def mask(data, height, width, what="the mask"):
-    """Class ids uint8 (height, width) of an uploaded mask: grey ids, or the exact colours of runtime.pictures.PALETTE."""
+def mask(data, height, width, what="the mask", classes=CHALLENGE):
+    """Class ids uint8 (height, width) of an uploaded mask, 255 where a pixel may be without a class and is: grey ids, or the
+    exact colours of the ClassSet."""
     columns, rows = measured(data, what, ("PNG",))
     if abs(columns - rows * width / height) > 1 and abs(rows - columns * height / width) > 1:
         shape = np.gcd(width, height)
         raise UserError(f"{what}: found {columns}x{rows} pixels, expected {width}x{height} or another size of shape "
                         f"{width // shape}:{height // shape}")
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-        coloured = picture.mode in ("P", "RGB", "RGBA")
-    if not coloured:
-        return read_labels(Upload(data, what), height, width)
-    ids = ids_of_colours(colours(data, what), what)
-    return np.asarray(Image.fromarray(ids).resize((width, height), Image.Resampling.NEAREST))
-
-
-def colours(data, what):
-    """The pixels of a colour PNG, uint8 (H, W, 3). Raises UserError where some are transparent, or where it is broken."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            rgba = np.asarray(picture.convert("RGBA"))
-    except Exception as error:
-        raise UserError(f"{what}: cannot be read ({str(error) or type(error).__name__}), expected a whole PNG") from None
-    if (rgba[..., 3] < 255).any():
-        raise UserError(f"{what}: found transparent pixels, expected every pixel in a class's colour")
-    return rgba[..., :3]
-
-
-def ids_of_colours(rgb, what):
-    """Class ids uint8 (H, W) of colours (H, W, 3). Raises UserError that names colours of no class."""
-    table = np.full(1 << 24, 255, np.uint8)
-    table[packed(PALETTE)] = np.arange(len(PALETTE))
-    ids = table[packed(rgb)]
-    if (ids == 255).any():
-        wrong = rgb[ids == 255]
-        shown = ", ".join("#{:02x}{:02x}{:02x}".format(*colour) for colour in np.unique(wrong[:100_000], axis=0)[:3])
-        first = NAMES_AND_COLOURS[1]
-        raise UserError(f"{what}: found {len(wrong)} pixels in colours of no class ({shown}), expected the legend's, "
-                        f"such as #{packed(np.array(first[1], np.uint8)):06x} for {first[0]}, or grey class ids")
-    return ids
-
-
-def packed(rgb):
-    """Colours (..., 3) as one number each, 0xrrggbb."""
-    rgb = np.asarray(rgb).astype(np.int64)
-    return rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
+    classes = dataclasses.replace(classes, colour_masks=True, ignore_colour=classes.nothing if classes.ignores else ())
+    return read_labels(Upload(data, what), height, width, classes).astype(np.uint8)
 
 
 def png(array):

@@ -19,6 +19,7 @@ from data.synthetic import write_dataset
 from models.layers import parameters_of
 from models.weights.checkpoint import Header, weights_hash, write_checkpoint
 from runtime.errors import UserError
+from sampling import merge
 from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET, tiny_autoencoder, tiny_unet
 
 
@@ -248,3 +249,40 @@ def test_bare_commands_take_the_released_weights_then_the_newest_ensemble_then_t
     assert find_checkpoint().name == "ensemble.safetensors"
     write(tmp_path / "checkpoints/iidm.safetensors", 1, 1)
     assert find_checkpoint().name == "iidm.safetensors"
+
+
+@pytest.mark.parametrize("size, windows, says", [
+    ("128x96", "auto", "at 128x96"), ("128x96", "always", "at 128x96 in 9 windows"),
+    ("96x64", "auto", "at 96x64"), ("160x128", "auto", "at 160x128 in 12 windows")])
+def test_larger_pictures_take_a_second_pass_whole_or_in_windows(size, windows, says, work, tmp_path, capsys):
+    few = "--set", "sampling.large.round.steps=2", "--set", f"sampling.large.windows={windows}", "--rounds", 1
+    script.main(arguments(work, tmp_path, "--limit", 1, "--size", size, *few))
+    assert says in capsys.readouterr().out
+    (image,) = tmp_path.glob("test_*.jpg")
+    assert "{}x{}".format(*Image.open(image).size) == size
+    with pytest.raises(UserError, match="sampling was .*, now "):       # a folder holds one size
+        script.main(arguments(work, tmp_path, "--limit", 1, *few))
+
+
+@pytest.mark.parametrize("size, line", [("100x96", "sampling.large: the size is 100x96, expected multiples of 32"),
+                                        ("32x96", "expected at least the trained 64x48")])
+def test_sizes_that_cannot_be_painted_are_refused(size, line, work, tmp_path):
+    with pytest.raises(UserError, match=line):
+        script.main(arguments(work, tmp_path, "--size", size))
+
+
+def test_shards_paint_the_images_of_one_process_and_hold_one_run(work, tmp_path, capsys):
+    script.main(arguments(work, tmp_path / "one", "--rounds", 1))
+    few = "--rounds", 1, "--unit", 9, "--tar"
+    script.main(arguments(work, tmp_path / "shards", "--shard", "1/2", *few))
+    assert "all 3 units are done, 3 of them here" in capsys.readouterr().out
+    merge.main([str(tmp_path / "shards"), "--zip"])
+    with zipfile.ZipFile(tmp_path / "shards/result.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == pictures(tmp_path / "one")
+    for more, line in ((("--rounds", 2, "--tar"), "sampling was"), (("--rounds", 1), "tar was true, now false"),
+                       (("--rounds", 1, "--unit", 8, "--tar"), "--unit is 8, expected 9"),
+                       ((*few, "--limit", 3), "--shard: goes with neither")):
+        with pytest.raises(UserError, match=line):
+            script.main(arguments(work, tmp_path / "shards", "--shard", "0/2", *more))
+    with pytest.raises(UserError, match="holds .* and no plan/"):
+        script.main(arguments(work, tmp_path / "one", "--shard", "0/2", "--rounds", 1))

@@ -5,9 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from configs.classes import CHALLENGE
 from data.batches import batch_rows, train_val_split
 from data.landscape import read_image, read_labels
-from evaluation.metrics.classes import class_map, source_of
+from evaluation.metrics.classes import UNLABELLED, class_map, source_of
+from evaluation.metrics.mask_accuracy import agreement
 from evaluation.networks.layers import batch_of_one
 from evaluation.networks.segformer import MEAN
 from evaluation.networks.segmenter import SMALLEST, build_segmenter, enlarge, load_segmenter, normalised, published
@@ -29,6 +31,7 @@ BEYOND = np.rint(255 * np.array(MEAN)).astype(np.uint8)       # colour beyond an
 def train_segmenter(config, pairs, resume):
     """Trains on the pairs; returns the path of the best checkpoint and its metrics."""
     options, seed, whole = config.train.segmenter, config.train.seed, (config.data.height, config.data.width)
+    classes = config.data.class_set
     size = (min(options.crop, whole[0]), min(options.crop, whole[1])) if options.crop else whole
     if min(size) < SMALLEST:
         raise UserError(f"train.segmenter: images are cut to {size[1]}x{size[0]}, expected at least {SMALLEST} pixels each way")
@@ -39,12 +42,12 @@ def train_segmenter(config, pairs, resume):
     run = Run(config, "segmenter", model)
     run.start(resume)
     training, validation = train_val_split(pairs, config.data.validation)
-    held = [(read_image(pair.image, *whole), read_labels(pair.labels, *whole)) for pair in validation]
+    held = [(read_image(pair.image, *whole), read_labels(pair.labels, *whole, classes)) for pair in validation]
 
     def make_batch(step):
         rng = generator(seed, "segmenter", step)
         rows = [training[row] for row in batch_rows(seed, step, options.batch_size, len(training))]
-        parts = [augment(read_image(pair.image, *whole), read_labels(pair.labels, *whole), rng, size,
+        parts = [augment(read_image(pair.image, *whole), read_labels(pair.labels, *whole, classes), rng, size,
                          config.segmenter.scale, config.data.flip) for pair in rows]
         images, labels = (np.stack(arrays) for arrays in zip(*parts))
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32), labels
@@ -58,7 +61,7 @@ def train_segmenter(config, pairs, resume):
             run.save(metrics)
         if run.due("sample"):
             with run.averaged_weights():
-                picture = preview(model, held[:SHOWN], whole)
+                picture = preview(model, held[:SHOWN], whole, classes.colours)
             run.save_picture(picture)
     path, header = ranked(run.root, "segmenter")[0]
     seen = "held-out images" if validation is not training else "images, which were trained on"
@@ -74,14 +77,14 @@ def validate(model, held, size):
         with jt.no_grad():
             logits = enlarge(model(jt.array(normalised(batch_of_one(image)))), size)
             loss.append(cross_entropy(logits, jt.array(labels[None].astype(np.int32)))["loss"].numpy()[0])
-        accuracy.append((model.predict([image], size)[0] == labels).mean())
+        accuracy.append(agreement(model.predict([image], size)[0], labels))
     return {"val_loss": float(np.mean(loss)), "val_accuracy": float(np.mean(accuracy))}
 
 
-def preview(model, held, size):
+def preview(model, held, size, colours):
     """A picture: image | its mask | found."""
     shown = [(image, labels, model.predict([image], size)[0]) for image, labels in held]
-    rows = [[image, pictures.colour_labels(labels), pictures.colour_labels(found)] for image, labels, found in shown]
+    rows = [[image, *(pictures.colour_labels(ids, colours) for ids in masks)] for image, *masks in shown]
     return pictures.grid(rows, captions=["image", "its mask", "found"])
 
 
@@ -104,7 +107,7 @@ def initial_model(config):
     model = build_segmenter(config.segmenter)
     initialise(model, seed)
     if whole:
-        arrays.update(translated(arrays, parameters_of(model), size.classes))
+        arrays.update(translated(arrays, parameters_of(model), size.classes, config.data.class_set))
     parameters = parameters_of(model)
     for name, array in arrays.items():
         parameters[name].update(jt.array(array))
@@ -118,14 +121,15 @@ def adopt(section, **values):
         setattr(section, name, value)
 
 
-def translated(arrays, drawn, classes):
-    """{name: array} of the last layer for the 29 classes: rows of classes of the same name, the others drawn."""
+def translated(arrays, drawn, classes, ours=CHALLENGE):
+    """{name: array} of the last layer for our classes, a ClassSet: rows of classes of the same name, the others drawn."""
     found = {}
-    sources = class_map(source_of(classes))
+    sources = class_map(source_of(classes, ours), classes=ours)
     for name in ("classifier.weight", "classifier.bias"):
         found[name] = drawn[name].numpy().copy()
         for row, target in enumerate(sources):
-            if target != len(found[name]) - 1 or classes == len(found[name]):     # the last one, "other", is no single class
+            # "other" is no single class
+            if target != UNLABELLED and (ours.names[target] != "other" or classes == len(found[name])):
                 found[name][target] = arrays[name][row]
     return found
 

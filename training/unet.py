@@ -55,7 +55,7 @@ def train_unet(config, pairs, autoencoder, resume):
     training, validation = train_val_split(list(range(len(pairs))), config.data.validation)
     train_rows = np.array([row * copies + c for row in training for c in range(copies)])
     val_rows = np.array([row * copies for row in validation])
-    shown = [pairs[row] for row in validation[:SHOWN]], latents.labels[val_rows[:SHOWN]]
+    shown = [pairs[row] for row in validation[:SHOWN]], latents.label_maps(val_rows[:SHOWN])
 
     def make_batch(step):
         rng = generator(seed, "unet", step)
@@ -67,7 +67,7 @@ def train_unet(config, pairs, autoencoder, resume):
     painted = None
     if options.validate_images and run.writes:
         fixed = validation[:options.validate_images]
-        masks = latents.labels[np.array(fixed) * copies]
+        masks = latents.label_maps(np.array(fixed) * copies)
         painted = Painted(autoencoder, [pairs[row] for row in fixed], masks, schedule, config)
 
     exact = config.train.precision == "float32" or jt.flags.use_cuda
@@ -101,7 +101,7 @@ def cached_latents(pairs, autoencoder, code, config, ranks):
 
 def rows_of(latents, rows):
     """z_0 (B, C, h, w) float32 and labels (B, h, w) int32 of rows of the cache."""
-    return np.ascontiguousarray(latents.z[rows]), latents.labels[rows].astype(np.int32)
+    return np.ascontiguousarray(latents.z[rows]), latents.label_maps(rows)
 
 
 def draw_noise(rng, shape, timesteps, spread="uniform"):
@@ -139,6 +139,6 @@ def preview(model, autoencoder, pairs, labels, schedule, config):
         samples, _ = synthesise(autoencoder.encode, autoencoder.decode, CachedUNet(model), references, labels,
                                 [pair.stem for pair in pairs], sampling, schedule, config.unet.latent_channels,
                                 latent_size=config.latent_size)
-    masks = [pictures.colour_labels(mask.repeat(factor, 0).repeat(factor, 1)) for mask in labels]
+    masks = [pictures.colour_labels(mask.repeat(factor, 0).repeat(factor, 1), config.data.class_set.colours) for mask in labels]
     return pictures.grid([list(row) for row in zip(masks, references, samples, images)],
                          captions=["mask", "reference", "sample", "the mask's own photo"])

@@ -1,13 +1,14 @@
-"""From the classes of public segmenters to the challenge's 29.
+"""From the classes of public segmenters to the challenge's 29, or to one's own.
 
 Class names are those of the data sets: ADE20K's 150 (Zhou et al. 2017, the first name of each line of objectInfo150), and
 COCO-Stuff's 182 (Caesar et al. 2018). All 28 names of the challenge besides "other" are ADE20K names.
 """
 import numpy as np
 
-from data.landscape import CLASSES
+from configs.classes import CHALLENGE, CLASSES
 from runtime.errors import UserError
 
+OWN = "own"           # a source: the masks' own classes
 UNLABELLED = 255      # in both data sets; like every class without a partner it becomes "other"
 
 
@@ -62,25 +63,30 @@ SOURCES = {   # names in the order of their ids, and what else counts as one of 
     "coco-stuff": (COCO_STUFF, COCO_STUFF_LENIENT)}                            # 1 = person, 0 = unlabelled, 183 logits
 
 
-def class_map(source, lenient=False):
-    """The challenge's id of every class of one of SOURCES -> uint8 (N,).
+def class_map(source, lenient=False, classes=CHALLENGE):
+    """The id in `classes`, a ClassSet, of every class of one of SOURCES, or of OWN -> uint8 (N,).
 
-    Strict: the names are equal (COCO-Stuff: up to its "-other" and other endings); all else is "other", 28. Lenient: what
-    people would call so too, listed above.
+    Strict: the names are equal (COCO-Stuff: up to its "-other" and other endings); all else is "other", or UNLABELLED where
+    there is no such class. Lenient: what people would call so too, listed above.
     """
+    if source == OWN:
+        return np.arange(len(classes), dtype=np.uint8)
     names, extra = SOURCES[source]
-    other = CLASSES.index("other")
+    other = classes.names.index("other") if "other" in classes.names else UNLABELLED
 
     def challenge_id(name):
         name = extra.get(name, name) if lenient else name
         plain = name.split("-")[0]                                              # no name of ADE20K's has a dash
-        return CLASSES.index(plain) if plain in CLASSES else other
+        return classes.names.index(plain) if plain in classes.names else other
 
     return np.array([challenge_id(name) for name in names], dtype=np.uint8)
 
 
-def source_of(classes):
-    """Which of SOURCES a segmenter of so many classes predicts. Raises UserError for another number."""
+def source_of(classes, masks=CHALLENGE):
+    """Which of SOURCES a segmenter of so many classes predicts; OWN where the masks' ClassSet has so many and is not the
+    challenge's. Raises UserError for another number."""
+    if masks.own and classes == len(masks):
+        return OWN
     found = [source for source, (names, _) in SOURCES.items() if len(names) == classes]
     if not found:
         known = ", ".join(f"{len(names)} ({source})" for source, (names, _) in SOURCES.items())
@@ -88,16 +94,16 @@ def source_of(classes):
     return found[0]
 
 
-def to_challenge(labels, source, lenient=False):
-    """Ids of one of SOURCES, any integer array -> uint8 ids 0..28 of the challenge. 255 (unlabelled) becomes "other".
+def to_challenge(labels, source, lenient=False, classes=CHALLENGE):
+    """Ids of one of SOURCES, any integer array -> uint8 ids of a ClassSet. 255 (unlabelled) becomes "other".
 
     Raises ValueError on an id that the source does not have.
     """
-    table = class_map(source, lenient)
+    table = class_map(source, lenient, classes)
     labels = np.asarray(labels)
     wrong = (labels != UNLABELLED) & ((labels < 0) | (labels >= len(table)))
     if wrong.any():
         raise ValueError(f"labels: found id {labels[wrong].flat[0]}, expected 0 to {len(table) - 1} of {source}")
-    whole = np.full(256, CLASSES.index("other"), dtype=np.uint8)
+    whole = np.full(256, classes.names.index("other") if "other" in classes.names else UNLABELLED, dtype=np.uint8)
     whole[:len(table)] = table
     return whole[labels]

@@ -19,10 +19,11 @@ for (const { id, name, colour } of about.classes) {
   names[id] = name;
   colours[id] = colour;
 }
+for (let id = 0; id < colours.length; id++) colours[id] ??= [255, 255, 255]; // "no class" is 255: between it and the last there is none
 
 // ------------------------------------------------------------------------------------------------ the mask
 
-const ids = new Ids(width, height, 1);
+const ids = new Ids(width, height, names[1] === undefined ? 0 : 1);
 const canvas = new Canvas($("canvas"), ids, colours, { stroke: changed, pick: chooseClass, hover: under });
 const palette = new Palette($("palette"), $("search"), about.classes, chooseClass);
 let name = "studio";
@@ -329,7 +330,7 @@ const actions = {
   zoomIn: () => canvas.zoom(1.5), zoomOut: () => canvas.zoom(1 / 1.5), fit: () => canvas.fit(),
   paint: () => $("paint").click(), live: () => $("live").click(), dice: () => settings.roll(), search: () => $("search").focus(),
   open: () => $("open").click(), save: openSave, templates: () => $("templates").click(), help: () => $("help-dialog").showModal(),
-  class: (n) => chooseClass(about.classes[n].id),
+  class: (n) => about.classes[n] && chooseClass(about.classes[n].id),
   give_up: () => canvas.abandon() || (job && $("paint").click()),
   panning: (on) => {
     canvas.panning = on;
@@ -339,7 +340,7 @@ const actions = {
 keys(actions);
 listKeys($("keys"));
 
-const kept = draft.load(width, height);
+const kept = draft.load(width, height, new Set(about.classes.map(({ id }) => id)));
 if (kept) {
   ids.data.set(kept.data);
   name = kept.name;

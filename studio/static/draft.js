@@ -11,11 +11,11 @@ export function save(ids, name) {
   }, 100);
 }
 
-export function load(width, height) {
+export function load(width, height, known) {
   try {
     const kept = JSON.parse(recall("mask"));
     const data = Uint8Array.from(atob(kept.data), (letter) => letter.charCodeAt(0));
-    return kept.width === width && kept.height === height && data.every((id) => id < 29) && data.length === width * height ? { data, name: kept.name } : null;
+    return kept.width === width && kept.height === height && data.every((id) => known.has(id)) && data.length === width * height ? { data, name: kept.name } : null;
   } catch {
     return null;
   }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from configs.classes import CHALLENGE
 from data.images import read_labels
 from runtime.errors import UserError
 from runtime.pictures import PALETTE
@@ -33,6 +34,7 @@ class FakePainter:
     """What studio.server asks of a painter. pause: seconds a step; hold: an Event to wait for at every step, or None."""
 
     def __init__(self, height=96, width=128, pause=0.0, steps=8, segmenter=True):
+        self.classes = CHALLENGE
         self.height, self.width, self.pause, self.steps, self.hold, self.painted = height, width, pause, steps, None, 0
         self.presets = {"fast": FakePreset(), "own": FakePreset("Checkpoint's own", [640])}
         self.live, self.segmenter = "fast", segmenter
