@@ -174,7 +174,7 @@ inline void launch(void (*kernel)(P...), int64_t blocks, int threads, A... argum
     for (int64_t b = 0; b < blocks && !play::failure; ++b) {
         blockIdx.x = int(b);
         for (auto& thread : play::threads) {
-            thread.stack.resize(256 << 10);
+            thread.stack.resize(64 << 10);
             thread.exchanges = 0;
             thread.state = play::kReady;
             getcontext(&thread.context);
