@@ -35,7 +35,7 @@ def add_moments(y, bias, residual, groups, eps, impl="auto", last=False):
         return add_moments_reference(y, bias, residual, groups, eps)
     kind = inference_dtype(y) if jt.flags.no_grad else kernel_dtype(y)  # on a CPU the gradient's kernel is float32's
     more = [] if residual is None else [to(residual, kind)]
-    total, moments = AddMoments({"groups": groups, "eps": eps, "last": int(last), "maps": 0, "act": 0, "known": 0})(
+    total, moments = AddMoments({"groups": groups, "eps": eps, "last": int(last), "maps": 0, "act": 0, "known": 0, "apart": 0})(
         to(y, kind), to_float32(bias), *more)
     return to(total, y.dtype), moments.detach()
 

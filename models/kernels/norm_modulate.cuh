@@ -30,9 +30,10 @@ struct NormModulate {
     bool maps, act;
     float eps;
     bool known;                                          // whether add_moments.cuh has found the moments
+    bool apart;                                          // whether maps are two arrays (B, C, N), on a CPU
     int64_t width() const { return channels / groups; }  // channels of a group
     int64_t size() const { return width() * pixels; }    // values of a group
-    int64_t half() const { return channels * pixels; }   // of a sample's maps: from gamma to beta
+    int64_t half() const { return apart ? 0 : channels * pixels; }   // of a sample's maps: from gamma to beta
 };
 
 // The timestep's rows (R, 2C), scale and then shift: one for every sample, or one for all (stride 0), or none (null).

@@ -30,12 +30,15 @@ def norm_modulate(x, gamma, beta, groups, eps, timestep=None, act=True, impl="au
 
 
 def norm_modulate_maps(x, maps, groups, eps, timestep=None, act=True, impl="auto", last=False, moments=None):
-    """SPADE: the same with maps (B, 2C, H, W) of gamma and then of beta; last: (B, H, W, 2C)."""
-    expected = [n * (1 + (axis == (3 if last else 1))) for axis, n in enumerate(x.shape)]
-    if len(x.shape) != 4 or sizes(x, last)[1] % groups or list(maps.shape) != expected:
+    """SPADE: the same with maps (B, 2C, H, W) of gamma and then of beta, or a pair of both apart; last: (B, H, W, 2C)."""
+    maps = list(maps) if isinstance(maps, (list, tuple)) else [maps]
+    expected = [n * (1 + (len(maps) == 1 and axis == (3 if last else 1))) for axis, n in enumerate(x.shape)]
+    if len(x.shape) != 4 or sizes(x, last)[1] % groups or any(list(part.shape) != expected for part in maps):
         raise ValueError(f"norm_modulate_maps: expected x {image('C', last)} with C a multiple of {groups} and maps "
-                         f"{image('2C', last)}, got {tuple(x.shape)} and {tuple(maps.shape)}")
-    return run(x, [maps], groups, eps, timestep, act, impl, last, moments)
+                         f"{image('2C', last)}, got {tuple(x.shape)} and {tuple(maps[0].shape)}")
+    if len(maps) == 2 and (last or gpu()):                              # whose kernels read one array
+        maps = [jt.concat(maps, dim=3 if last else 1)]
+    return run(x, maps, groups, eps, timestep, act, impl, last, moments)
 
 
 def image(channels, last):
@@ -44,7 +47,7 @@ def image(channels, last):
 
 
 def run(x, modulation, groups, eps, timestep, act, impl, last=False, moments=None):
-    """Either of the two: modulation is [gamma, beta] or [maps]."""
+    """Either of the two: modulation is [gamma, beta], of channels or as maps, or [maps]."""
     check_timestep(x, timestep, last)
     kernel = choose(impl, cuda=True)
     if last and not (kernel and gpu()):                                 # only the CUDA version reads them so
@@ -66,13 +69,13 @@ def check_timestep(x, timestep, last=False):
 def norm_modulate_kernel(x, modulation, groups, eps, timestep=None, act=True, last=False, moments=None):
     """By the kernels in norm_modulate.cuh, or with `last`, on a GPU, in norm_last.cuh. Maps are read as numbers of x's type,
     weights and the timestep as float32."""
-    maps = len(modulation) == 1
+    maps = len(modulation[0].shape) == 4
     kind = inference_dtype(x) if jt.flags.no_grad else kernel_dtype(x)  # on a CPU the gradient's kernel is float32's
     arrays = [to(x, kind), *(to(array, kind if maps else "float32") for array in modulation)]
     arrays += [] if timestep is None else [to_float32(timestep)]
     arrays += [] if moments is None else [moments]
     settings = {"maps": int(maps), "act": int(act), "groups": groups, "eps": eps, "last": int(last),
-                "known": int(moments is not None)}
+                "known": int(moments is not None), "apart": int(maps and len(modulation) == 2)}
     return to(NormModulate(settings)(*arrays), x.dtype)
 
 
@@ -83,8 +86,9 @@ def norm_modulate_reference(x, modulation, groups, eps, timestep=None, act=True)
     h = x.reshape(batch, groups, channels // groups, height * width)
     h = h - mean(h)
     h = (h / jt.sqrt(mean(h * h) + eps)).reshape(x.shape)
-    if len(modulation) == 1:
-        h = h * (1 + modulation[0][:, :channels]) + modulation[0][:, channels:]
+    if len(modulation[0].shape) == 4:
+        gamma, beta = modulation if len(modulation) == 2 else (modulation[0][:, :channels], modulation[0][:, channels:])
+        h = h * (1 + gamma) + beta
     else:
         gamma, beta = (array.reshape(1, channels, 1, 1) for array in modulation)
         h = h * gamma + beta
@@ -109,11 +113,12 @@ class NormModulate(jt.Function):
 
     def execute(self, *arrays):
         """arrays: x, then maps, or gamma and beta, and, where there are, the timestep and the moments."""
-        x, groups, end = arrays[0], self.settings["groups"], 2 if self.settings["maps"] else 3
+        self.joined = self.settings["maps"] and not self.settings["apart"]
+        x, groups, end = arrays[0], self.settings["groups"], 2 if self.joined else 3
         *arrays, moments = arrays if self.settings["known"] else (*arrays, None)
         known = or_null(moments is not None, f"in{len(arrays)}_p")
         self.time = timestep_of(f"in{end}") if len(arrays) > end else NO_TIMESTEP
-        self.gamma, self.beta = ("in1_p", f"in1_p + {HALF}") if self.settings["maps"] else ("in1_p", "in2_p")
+        self.gamma, self.beta = ("in1_p", f"in1_p + {HALF}") if self.joined else ("in1_p", "in2_p")
         y, stats, _ = code(
             [x.shape, [x.shape[0], groups, 2], [x.shape[0] * groups, parts(x, groups, self.settings["last"]), 2]],
             [x.dtype, "float32", "float32"], [*arrays] if moments is None else [*arrays, moments], HEADER,
@@ -130,9 +135,10 @@ class NormModulate(jt.Function):
         (arrays, stats), self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
         x, maps, n, last = arrays[0], self.settings["maps"], len(arrays), self.settings["last"]
         batch, channels = sizes(x, last)[:2]
-        modulation = [arrays[1].shape] if maps else [[batch, channels]] * 2         # weights: sums of a sample
+        modulation = ([arrays[1].shape] * (1 if self.joined else 2) if maps
+                      else [[batch, channels]] * 2)                                 # weights: sums of a sample
         time = len(modulation) + 1                                                  # the output of the timestep
-        slopes = ["out1_p", f"out1_p + {HALF}"] if maps else ["out1_p", "out2_p"]
+        slopes = ["out1_p", f"out1_p + {HALF}"] if self.joined else ["out1_p", "out2_p"]
         on_gpu = "out1_p, (float*)nullptr, (float*)nullptr" if maps else "(in0_type*)nullptr, out1_p, out2_p"
         scratch = ([batch, LAST_PARTS, 3 * channels + 2 * self.settings["groups"]] if last
                    else [batch * channels, parts(x, channels), 5])
@@ -179,7 +185,7 @@ HALF = "in0_shape1 * in0_shape2 * in0_shape3"                                   
 HEADER = include("include/device", "include/moments", "norm_modulate", "norm_last") + """
 #define iidm_settings(x, data) iidm::NormModulate{x->shape[0], x->shape[data["last"] > 0 ? 3 : 1], \\
     x->num / x->shape[0] / x->shape[data["last"] > 0 ? 3 : 1], int64_t(data["groups"]), data["maps"] > 0, data["act"] > 0, \\
-    float(data["eps"]), data["known"] > 0}
+    float(data["eps"]), data["known"] > 0, data["apart"] > 0}
 #define iidm_timestep(rows, at) iidm::Timestep{at, rows->shape[0] > 1 ? rows->shape[1] : 0, rows->shape[1] / 2}
 """
 SETTINGS = "iidm_settings(in0, data)"

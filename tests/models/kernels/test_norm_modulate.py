@@ -75,6 +75,21 @@ def test_values_and_every_gradient_follow_the_definition(rng, impl, maps, timest
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=3e-5 * np.abs(expected).max(), err_msg=name)
 
 
+@on_cpu
+def test_maps_apart_give_the_bits_of_maps_in_one_array(rng):
+    shape, groups = (2, 6, 3, 5), 3
+    arrays, weight = draw(rng, shape, True, True), jt.array(rng.standard_normal(shape).astype(np.float32))
+    x, maps, timestep = (jt.array(arrays[name]) for name in ("x", "maps", "timestep"))
+    pair = [jt.array(arrays["maps"][:, :6]), jt.array(arrays["maps"][:, 6:])]
+    found = []
+    for given in ([maps], pair):
+        y = norm_modulate_maps(x, given[0] if len(given) == 1 else given, groups, EPS, timestep)
+        dx, d_time, *d_maps = (g.numpy() for g in jt.grad((y * weight).sum(), [x, timestep, *given]))
+        found.append((y.numpy(), dx, d_time, np.concatenate(d_maps, axis=1)))
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("impl", ["kernel", "reference"])
 @on_cpu
 def test_a_mean_far_from_zero_does_not_cancel(rng, impl):
