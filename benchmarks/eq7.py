@@ -35,7 +35,7 @@ def main(argv):
     pairs = sorted(find_train(args.input_path, config.data.exclude), key=lambda pair: pair.stem)
     held = train_val_split(pairs, config.data.validation)[1][:config.train.unet.validate_images]
     size = (config.data.height // config.label_factor, config.data.width // config.label_factor)
-    labels = np.stack([read_labels(pair.labels, *size) for pair in held])
+    labels = np.stack([read_labels(pair.labels, *size, config.data.class_set) for pair in held])
     schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
     painted, model = Painted(autoencoder, held, labels, schedule, config), build_unet(config.unet)
     best, second = (path for path, _ in ranked(args.run)[:2])

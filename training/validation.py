@@ -27,10 +27,10 @@ class Painted:
     def __init__(self, autoencoder, pairs, labels, schedule, config):
         """labels: (N, h, w) ids, those of the pairs."""
         self.autoencoder, self.schedule, self.config = autoencoder, schedule, config
-        options, size = config.train.unet, (config.data.height, config.data.width)
+        options, size, self.classes = config.train.unet, (config.data.height, config.data.width), config.data.class_set
         self.inception = open_inception(options.inception, "pytorch").measure if options.inception else None
-        self.segment = open_segmenter(options.segmenter).measure if options.segmenter else None
-        self.masks = [read_labels(pair.labels, *size) for pair in pairs] if self.segment else []
+        self.segment = open_segmenter(options.segmenter, classes=self.classes).measure if options.segmenter else None
+        self.masks = [read_labels(pair.labels, *size, self.classes) for pair in pairs] if self.segment else []
         self.names, self.labels = [pair.stem for pair in pairs], labels.astype(np.int32)
         self.images = np.stack([read_image(pair.image, *size) for pair in pairs])
         self.real = Statistics()
@@ -52,7 +52,7 @@ class Painted:
         metrics = {"fid" if self.inception else "fid_latents": float(fid(self.real, found)),
                    "S": float(np.mean([style_similarity(ours, theirs) for ours, theirs in zip(painted, references)]))}
         if self.segment:
-            accuracy = MaskAccuracy()
+            accuracy = MaskAccuracy(self.classes.names)
             for name, mask, image in zip(self.names, self.masks, painted):
                 accuracy.update(name, mask, self.segment(image))
             metrics["M"] = accuracy.score()
