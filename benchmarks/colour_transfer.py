@@ -42,11 +42,10 @@ def load(case):
             read_image(case.reference, HEIGHT, WIDTH), read_labels(case.reference_mask, *LATENT))
 
 
-def open_lpips(trunk, heads):
+def distance_by(trunk, heads):
     """(distance of two uint8 images, its name): LPIPS on the SqueezeNet of a file, with the linear heads of another."""
-    from evaluation.networks.lpips import build_lpips, build_squeezenet
-    from models.weights.formats import open_weight_file
-    network = build_lpips(build_squeezenet(open_weight_file(trunk).tensors, trunk), open_weight_file(heads).tensors, heads)
+    from evaluation.networks.lpips import open_lpips
+    network = open_lpips(trunk, heads)
     return lambda a, b: float(network.predict([(a, b)])[0]), "LPIPS" if network.published else "LPIPS on a Caffe trunk"
 
 
@@ -66,7 +65,7 @@ def main(argv):
     if args.segmenter:
         from evaluation.scorers import open_segmenter
         segment = open_segmenter(args.segmenter, lenient=True).measure
-    distance, distance_name = open_lpips(*args.lpips) if args.lpips else (None, "")
+    distance, distance_name = distance_by(*args.lpips) if args.lpips else (None, "")
     photos = [load(case) for case in cases]
     print(f"{len(cases)} pairs of {WIDTH}x{HEIGHT}")
     columns = ["transfer", *(f"S {name}" for name in STYLES), "structure", *(["M"] if segment else []),
