@@ -128,10 +128,10 @@ def test_an_autoencoder_in_16_bits_encodes_and_decodes_nearly_as_in_float32(dtyp
         compute_in(model, dtype, store=True)
         found = [model.encode(x), model.decode(z, quantise=False)]
     assert dtypes(model)[dtype] > 20
-    for one, array in zip(found, exact):
+    # Decoding in bfloat16 costs 0.015003 on a Xeon and 0.015008 with its sums in float32; elsewhere a little less.
+    for one, array, room in zip(found, exact, (1, 1.02)):
         assert str(one.dtype) == "float32"
-        # 0.0150026 in bfloat16 on one of two processors, less on the other: its kernels sum in another order
-        assert 0 < rms(one.numpy() - array) / array.std() < 1.2 * COSTS[dtype]
+        assert 0 < rms(one.numpy() - array) / array.std() < room * COSTS[dtype]
 
 
 @pytest.mark.parametrize("cuda, archs, expected", [
