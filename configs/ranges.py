@@ -1,7 +1,13 @@
-"""The range of an option's value, stated beside its default: one mechanism for every section."""
+"""What an option may be: the range beside its default, one of some words, and the error for what is neither."""
 from dataclasses import field
 
+from runtime.errors import UserError
+
 MANY, SEEDS, TIMESTEPS = 10 ** 9, 2 ** 32 - 1, 10 ** 5   # at most: steps, files; a seed; of a schedule
+
+
+class ConfigError(UserError):
+    """An unknown key, a wrong type, or values that contradict each other."""
 
 
 def ranged(default, low=None, high=None, length=None):
@@ -11,3 +17,10 @@ def ranged(default, low=None, high=None, length=None):
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def one_of(name, value, choices):
+    """Raises ConfigError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ConfigError(f"{name} is {value!r}, expected {', '.join(choices[:-1])} or {choices[-1]}"
+                          if len(choices) > 1 else f"{name} is {value!r}, expected {choices[0]!r}")
