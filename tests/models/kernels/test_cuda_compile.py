@@ -34,19 +34,21 @@ def zeros(*shape, dtype="float32"):
 
 def norm(dtype):
     x = zeros(1, 4, 2, 4, dtype=dtype)
-    for modulation in ([zeros(4), zeros(4)], [zeros(1, 8, 2, 4, dtype=dtype)]):
+    for modulation in ([zeros(4), zeros(4)], [zeros(1, 8, 2, 4, dtype=dtype)], [x, x]):
         for timestep in ([], [zeros(1, 8)]):
             normalise(0, x, modulation, timestep)
 
 
 def norm_last(dtype):
     x = zeros(1, 2, 4, 4, dtype=dtype)
-    for modulation in ([zeros(4), zeros(4)], [zeros(1, 2, 4, 8, dtype=dtype)]):
+    for modulation in ([zeros(4), zeros(4)], [zeros(1, 2, 4, 8, dtype=dtype)], [x, x]):
         normalise(1, x, modulation, [zeros(1, 8)])
 
 
 def normalise(last, x, modulation, timestep):
-    settings = {"maps": int(len(modulation) == 1), "act": 1, "groups": 2, "eps": 1e-5, "last": last, "known": 0}
+    maps = modulation[0].ndim == 4
+    settings = {"maps": int(maps), "act": 1, "groups": 2, "eps": 1e-5, "last": last, "known": 0,
+                "apart": int(maps and len(modulation) == 2)}
     function = NormModulate(settings)
     function.grad(function.execute(x, *modulation, *timestep))
 
