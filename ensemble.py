@@ -49,7 +49,7 @@ def main(argv):
     if args.run:
         if paths:
             raise UserError("--run chooses the checkpoints itself, expected no others beside it")
-        paths = [path for path, _ in ranked(args.run)]
+        paths = [path for path, _ in ranked(args.run) or ranked(args.run, "distil")]
         if args.greedy:
             from training.soup import greedy
             if not args.input_path:

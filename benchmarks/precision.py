@@ -17,7 +17,7 @@ from benchmarks.solver_convergence import load, psnr
 from configs.schema import PRECISIONS
 from data.landscape import read_image, read_labels
 from ldm.algorithm2 import noised
-from ldm.guidance import guided
+from ldm.guidance import guided_in
 from ldm.noise import normal
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
@@ -54,7 +54,7 @@ def main(argv):
             if start is None:
                 eps = jt.array(normal(sampling.seed, names, 0, shape, "start"))
                 start = noised(encode, photos, round_, schedule, eps).numpy()
-            eps_model = guided(model, round_.guidance, round_.guidance_interval, round_.guidance_rescale)
+            eps_model = guided_in(model, round_)
             z = denoise(eps_model, jt.array(start), jt.array(labels), points_of(round_, schedule), round_.sampler, round_.eta,
                         lambda i: normal(sampling.seed, names, 0, shape, i))                # noqa: B023
             found[precision] = np.clip(decode(z, quantise=False).numpy(), -1, 1)

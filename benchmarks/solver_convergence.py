@@ -25,7 +25,7 @@ from configs.schema import RoundConfig
 from data.landscape import check_test, find_test, read_image, read_labels
 from data.synthetic import write_dataset
 from ldm.algorithm2 import calls, noised, recoloured, synthesise
-from ldm.guidance import guided
+from ldm.guidance import guided_in
 from ldm.noise import normal
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
@@ -162,7 +162,7 @@ class Run:
         """(z_0 (B, C, h, w), decoded image (B, 3, H, W) clipped to [-1, 1]) of a round of k's place, arrays."""
         noise = lambda i: normal(self.sampling.seed, self.names, k, self.shape, i)
         with jt.no_grad():
-            model = guided(self.model, round_.guidance, round_.guidance_interval, round_.guidance_rescale)
+            model = guided_in(self.model, round_)
             z_0 = denoise(model, z_T, self.labels, points_of(round_, self.schedule), round_.sampler, round_.eta, noise,
                           self.progress)
             return z_0.numpy(), np.clip(self.decode(z_0).numpy(), -1, 1)

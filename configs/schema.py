@@ -6,12 +6,12 @@ from baselines.config import GanConfig
 from configs.classes import CLASSES
 from configs.own_classes import ClassesConfig
 from configs.ranges import MANY, SEEDS, TIMESTEPS, ConfigError, one_of, ranged
-from configs.stages import AutoencoderStage, StageConfig
+from configs.stages import AutoencoderStage, DistilStage, StageConfig
 
 CONFIGS = Path(__file__).resolve().parent
 PRECISIONS = ("float32", "bfloat16", "float16")      # what a network can compute in; options also take auto
 SCHEDULES = ("linear", "cosine", "scaled_linear", "constant_slope")
-SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc")
+SAMPLERS = ("ddim", "ddpm", "dpm++2m", "dpm++2m_sde", "unipc", "distilled")
 SPACINGS = ("uniform", "logsnr")
 COLOUR_TRANSFERS = ("cielab8", "reinhard", "monge_kantorovich", "class_cielab", "class_monge_kantorovich", "none")
 
@@ -137,6 +137,8 @@ class TrainConfig:
     autoencoder: AutoencoderStage = field(default_factory=lambda: AutoencoderStage(steps=100000, batch_size=2, lr=7.2e-5,
                                                                                    crop=256))
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
+    distil: DistilStage = field(default_factory=lambda: DistilStage(
+        steps=20000, batch_size=4, lr=5.0e-5, warmup=100, decay=True, ema=0.999, save_every=1000, sample_every=1000))
     segmenter: StageConfig = field(default_factory=lambda: StageConfig(
         steps=40000, batch_size=8, lr=2.0e-4, warmup=500, decay=True, weight_decay=0.01, ema=0.999, save_every=2000,
         sample_every=2000))
@@ -152,7 +154,8 @@ class TrainConfig:
 @dataclass
 class RoundConfig:
     """One round of Algorithm 2: noise to t_start, denoise from there to t = 0."""
-    sampler: str = "ddim"             # ddim | ddpm | dpm++2m | dpm++2m_sde | unipc
+    # ddim | ddpm | dpm++2m | dpm++2m_sde | unipc | distilled: of train.py --stage distil, `guidance` is in the weights
+    sampler: str = "ddim"
     t_start: int = ranged(598, 0, TIMESTEPS - 1)  # timestep that the image is noised to, 0 to diffusion.timesteps - 1
     steps: int = ranged(300, 1, TIMESTEPS)      # denoising steps from there down to t = 0
     spacing: str = "uniform"          # of their timesteps: uniform, in t | logsnr, in the signal-to-noise ratio's log
@@ -180,6 +183,9 @@ class RoundConfig:
         if self.eta and self.sampler != "ddim":
             raise ConfigError(f"sampling.rounds: eta is {self.eta} with sampler {self.sampler}, expected 0: it is ddim's")
         interval = self.guidance_interval
+        if self.sampler == "distilled" and (interval or self.guidance_rescale):
+            raise ConfigError("sampling.rounds: guidance_interval or guidance_rescale with sampler distilled, expected "
+                              "neither: its guidance is in the weights")
         if interval and not (len(interval) == 2 and 0 <= interval[0] <= interval[1]):
             raise ConfigError(f"sampling.rounds: guidance_interval is {interval}, expected [low, high] with 0 <= low <= high")
 

@@ -1,4 +1,4 @@
-"""How one network is trained: the options of train.autoencoder, train.unet, train.segmenter and train.gan."""
+"""How one network is trained: the options of train.autoencoder, train.unet, train.distil, train.segmenter and train.gan."""
 from dataclasses import dataclass
 
 from configs.ranges import MANY, ConfigError, one_of, ranged
@@ -72,3 +72,18 @@ class AutoencoderStage(StageConfig):
         if self.adversarial and self.accumulate > 1:
             raise ConfigError(f"train.autoencoder: accumulate is {self.accumulate} with adversarial, expected 1: the "
                               "discriminator takes a step with every batch")
+
+
+@dataclass
+class DistilStage(StageConfig):
+    """How a student that needs few calls a round is made of a U-Net (training/distil.py)."""
+    teacher: str = ""                 # checkpoint of the U-Net that the student imitates, and without init_from begins with
+    # the teacher's solver along the way: ddim | dpm++2m | unipc
+    solver: str = "dpm++2m"
+    teacher_steps: int = ranged(2, 1, 64)       # of it for a call of the student
+
+    def check(self):
+        super().check()
+        one_of("train.distil: solver", self.solver, ("ddim", "dpm++2m", "unipc"))
+        if self.more_ema or self.validate_images:
+            raise ConfigError("train.distil: more_ema or validate_images, expected neither: they are of the U-Net's training")

@@ -2,7 +2,7 @@
 import numpy as np
 
 from ldm.colour_transfer import transfer_all
-from ldm.guidance import guided, guides
+from ldm.guidance import guided_in, guides
 from ldm.large import larger
 from ldm.noise import normal, q_sample
 from ldm.pixels import from_uint8, through_jpeg, to_uint8
@@ -32,8 +32,7 @@ def synthesise(encode, decode, model, references, labels, names, sampling, sched
             if k > 0:
                 images = recoloured(images, references, sampling, labels, reference_labels)            # Eq. (6)
             z_T = noised(encode, images, r, schedule, jt.array(noise("start")))                       # Eq. (1)
-            eps_model = guided(model, r.guidance, r.guidance_interval, r.guidance_rescale)
-            z_0 = denoise(eps_model, z_T, m, points_of(r, schedule), r.sampler, r.eta, noise, progress)  # Eq. (5)
+            z_0 = denoise(guided_in(model, r), z_T, m, points_of(r, schedule), r.sampler, r.eta, noise, progress)  # Eq. (5)
             check_finite(z_0, names, k)
             images = to_uint8(decode(z_0), sampling.truncate)                 # X_G^k
         if large is not None:
@@ -73,6 +72,8 @@ def evaluations(sampling, schedule=None):
 
 def calls(round_, schedule=None):
     """Network evaluations of a round per image."""
+    if round_.sampler == "distilled":
+        return round_.steps
     if not round_.guidance_interval:
         return round_.steps * (2 if round_.guidance > 1 else 1)
     assert schedule is not None, "which steps lie in a guidance interval depends on the schedule"

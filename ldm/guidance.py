@@ -20,6 +20,13 @@ def guided(model, scale, interval=(), rescale=0.0):
     return eps_model
 
 
+def guided_in(model, round_):
+    """The model guided as a RoundConfig says. A student (ldm/distillation.py) has its guidance in its weights: one call."""
+    if round_.sampler == "distilled":
+        return guided(model, 1)
+    return guided(model, round_.guidance, round_.guidance_interval, round_.guidance_rescale)
+
+
 def guides(scale, interval, t):
     """Whether a step at t takes two calls."""
     return scale != 1 and (not interval or interval[0] <= t <= interval[1])

@@ -12,7 +12,7 @@ from typing import Optional
 import cv2
 import numpy as np
 
-from ldm.guidance import branches, guided
+from ldm.guidance import branches, guided_in
 from ldm.noise import normal, q_sample
 from ldm.pixels import to_uint8
 from ldm.sample import denoise
@@ -40,9 +40,8 @@ def larger(decode, model, z_0, large, names, sampling, schedule, progress=None):
     seen = Windowed(model, large.window, sampling.large.overlap) if large.window else model
     with jt.no_grad():
         z_t = q_sample(jt.array(start), alpha_bar_at(schedule, r.t_start), jt.array(noise("start")))                # Eq. (1)
-        eps_model = guided(seen, r.guidance, r.guidance_interval, r.guidance_rescale)
-        z_0 = denoise(eps_model, z_t, jt.array(np.asarray(large.labels, np.int32)), points_of(r, schedule), r.sampler, r.eta,
-                      noise, progress)                                                                              # Eq. (5)
+        labels = jt.array(np.asarray(large.labels, np.int32))
+        z_0 = denoise(guided_in(seen, r), z_t, labels, points_of(r, schedule), r.sampler, r.eta, noise, progress)   # Eq. (5)
         return to_uint8(decode(z_0), sampling.truncate)
 
 

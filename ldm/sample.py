@@ -38,7 +38,7 @@ def stepper(sampler, eta=0.0):
     """The steps of one trajectory: a callable (z_t, eps, alpha_bar_t, alpha_bar_prev, noise) -> z_prev, called in
     order."""
     assert sampler in SAMPLERS, sampler
-    if sampler == "ddim":
+    if sampler in ("ddim", "distilled"):
         return lambda z_t, eps, alpha_bar_t, alpha_bar_prev, noise: ddim_step(z_t, eps, alpha_bar_t, alpha_bar_prev, eta, noise)
     if sampler == "ddpm":
         return ddpm_step

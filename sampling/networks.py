@@ -15,6 +15,7 @@ from models.weights.loading import autoencoder_config, check_architecture, load_
 from models.weights.ranking import ranked
 from runtime.backend import jt
 from runtime.errors import UserError
+from sampling.distilled import check_rounds
 
 RELEASED = Path("checkpoints/iidm.safetensors")
 PUBLISHED = [Path("checkpoints/average-176k-266k.pkl"),                     # the authors' own name for theirs
@@ -45,13 +46,13 @@ def find_checkpoint(given=None):
             return path
     newest = lambda paths: max(paths, key=lambda path: path.stat().st_mtime)
     found = [path for path in Path("runs").glob("*/checkpoints/*.safetensors")
-             if path.name.startswith(("unet-", "ensemble"))]
+             if path.name.startswith(("unet-", "distil-", "ensemble"))]
     if not found:
         raise UserError(f"no weights: neither {RELEASED} nor a run in runs/; "
                         "train.py makes them, --checkpoint names them")
-    folder = newest(found).parent
+    folder, stage = newest(found).parent, newest(found).name.partition("-")[0]
     ensembles = list(folder.glob("ensemble*.safetensors"))
-    return newest(ensembles) if ensembles else ranked(folder.parent)[0][0]
+    return newest(ensembles) if ensembles else ranked(folder.parent, stage)[0][0]
 
 
 def settings(checkpoint, config=None, overrides=(), weights="ema"):
@@ -110,6 +111,7 @@ def named_path(overrides):
 def load_networks(config, checkpoint, weights):
     """The Networks with their weights, ready for Algorithm 2. A precision of "auto" in the config becomes the one that it
     stands for here."""
+    check_rounds(checkpoint, weights.header, config.sampling)
     check_architecture(checkpoint, weights, config.unet)
     unet = build_unet(config.unet)
     autoencoder, _, notes = load_autoencoder(config.autoencoder)

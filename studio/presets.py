@@ -7,7 +7,7 @@ from configs.schema import COLOUR_TRANSFERS, CONFIGS, ConfigError, SamplingConfi
 from ldm.algorithm2 import evaluations
 from runtime.errors import UserError
 
-NAMED = (("turbo", "iidm_turbo", "Turbo"), ("published", "iidm", "Published recipe"))
+NAMED = (("published", "iidm", "Published recipe"))
 # Those that need no mask of the style picture, which a visitor's photo does not have.
 TRANSFERS = tuple(name for name in COLOUR_TRANSFERS if not name.startswith("class_"))
 WITHOUT_MASK = {"class_cielab": "cielab8", "class_monge_kantorovich": "monge_kantorovich"}
@@ -41,9 +41,13 @@ def presets(own, schedule):
 
     `fast` has the rounds of `own` by a better solver, for the winning recipe that is iidm_fast; `sketch` is its first round,
     for live mode. A named recipe that does not lie on the schedule is left out. A colour transfer by classes becomes that
-    of the whole picture.
+    of the whole picture. A student of distillation has the rounds that it was taught, and no others.
     """
     own = dataclasses.replace(own, colour_transfer=WITHOUT_MASK.get(own.colour_transfer, own.colour_transfer))
+    if any(round_.sampler == "distilled" for round_ in own.rounds):
+        first = dataclasses.replace(own, rounds=own.rounds[:1])
+        return {"turbo": Preset("Turbo", own, evaluations(own, schedule)),
+                "sketch": Preset("Sketch, one round", first, evaluations(first, schedule))}
     quick = dataclasses.replace(own, rounds=[quicker(round_) for round_ in own.rounds])
     found = {"fast": Preset("Fast", quick, evaluations(quick, schedule))}
     for id_, name, title in NAMED:
@@ -62,7 +66,7 @@ def presets(own, schedule):
     same = [preset for preset in found.values() if preset.rounds == own.rounds]
     if not same:
         found["own"] = Preset("As trained", own, evaluations(own, schedule))
-    order = ["fast", "turbo", "sketch", "own", "published"]
+    order = ["fast", "sketch", "own", "published"]
     return {id_: found[id_] for id_ in order if id_ in found}
 
 
@@ -77,6 +81,8 @@ def quicker(round_):
 def applied(preset, wish, precision):
     """The SamplingConfig of a painting. wish: studio.asked.Asked. Raises UserError for what does not go with the preset."""
     rounds = [dataclasses.replace(round_) for round_ in preset.rounds[:wish.rounds]]
+    if rounds[0].sampler == "distilled" and (wish.strength, wish.guidance) != (None, None):
+        raise UserError("strength, guidance: these weights are a student of distillation, which knows its own alone")
     if wish.strength is not None:
         if rounds[0].from_noise:
             raise UserError("strength: this preset begins from pure noise, not from the style picture")

@@ -15,7 +15,7 @@ def claim(config, stages, pairs, data_changed=False):
     run goes on with other pairs than it began with and nobody said that it may.
     """
     places = [config.train.run]
-    places += [Path(config.data.cache).parent] if "unet" in stages else []
+    places += [Path(config.data.cache).parent] if {"unet", "distil"} & {*stages} else []
     places += [Path(config.autoencoder.path).parent] if "autoencoder" in stages else []
     package(config.train.track)
     check_writable(*places)

@@ -7,8 +7,10 @@ FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers", "
         "best_by"}
 # What a stage computes depends on these sections, besides its own options.
 SECTIONS = {"autoencoder": ("autoencoder", "data"), "unet": ("autoencoder", "data", "unet", "diffusion"),
+            "distil": ("autoencoder", "data", "unet", "diffusion"),
             "segmenter": ("data", "segmenter"), "gan": ("data", "gan")}
-SHARED = {"autoencoder": ("seed",), "unet": ("seed", "precision"), "segmenter": ("seed",), "gan": ("seed",)}   # of `train`
+SHARED = {"autoencoder": ("seed",), "unet": ("seed", "precision"), "distil": ("seed", "precision"), "segmenter": ("seed",),
+          "gan": ("seed",)}                                                                                 # of `train`
 
 
 def check_resume(where, header, config, stage, extra):
@@ -19,7 +21,9 @@ def check_resume(where, header, config, stage, extra):
     free = FREE - {"steps"} if falls else FREE
     # What the state's version did not know yet has its default.
     old, new, problems = config_dict(config_from(header.config, whole=False)), config_dict(config), []
-    if header.extra != extra:
+    if header.extra.get("distilled") != extra.get("distilled"):
+        problems.append(f"{where}: was taught other rounds, or by another teacher or solver, than the config says now")
+    if header.extra.get("autoencoder") != extra.get("autoencoder"):
         problems.append(f"{where}: was trained on latents of another autoencoder than {config.autoencoder.path}")
     for section, options in (*((name, new[name]) for name in SECTIONS[stage]),
                              (f"train.{stage}", new["train"][stage]),

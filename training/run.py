@@ -16,7 +16,7 @@ from pathlib import Path
 from configs.reading import config_dict, config_yaml
 from data.batches import prefetch
 from models.layers import parameters_of
-from models.weights.checkpoint import Header, write_checkpoint
+from models.weights.checkpoint import Header, kind_of, write_checkpoint
 from models.weights.ranking import ranked
 from runtime import pictures
 from runtime.errors import RunError, Stopped, UserError
@@ -268,7 +268,7 @@ class Run:
 
     def header(self, metrics):
         """What a checkpoint of the present step says of itself."""
-        return Header(kind=self.stage, config=config_dict(self.config), step=self.steps_done, weights="ema",
+        return Header(kind=kind_of(self.stage), config=config_dict(self.config), step=self.steps_done, weights="ema",
                       metrics=metrics, extra=self.extra)
 
     def prune(self):

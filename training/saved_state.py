@@ -7,7 +7,7 @@
 import os
 from pathlib import Path
 
-from models.weights.checkpoint import is_whole, open_checkpoint, read_header, write_checkpoint
+from models.weights.checkpoint import is_whole, kind_of, open_checkpoint, read_header, write_checkpoint
 from runtime.errors import RunError
 
 
@@ -38,7 +38,7 @@ class SavedState:
         if not whole:
             raise RunError(f"{', '.join(map(str, damaged))}: damaged, its bytes are not those that were written; a checkpoint "
                            f"can still begin another run: --set train.run=runs/OTHER --set train.{stage}.init_from=CHECKPOINT")
-        header, path = max(((read_header(path, stage), path) for path in whole), key=lambda found: found[0].step)
+        header, path = max(((read_header(path, kind_of(stage)), path) for path in whole), key=lambda found: found[0].step)
         for bad in damaged:
             print(f"{bad}: damaged, its bytes are not those that were written; going on from step {header.step} in {path}")
         return path, header

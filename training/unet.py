@@ -51,10 +51,7 @@ def train_unet(config, pairs, autoencoder, resume):
     run.start(resume)
     if run.writes:
         print(cost(config, model, ranks.size), flush=True)
-    copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
-    training, validation = train_val_split(list(range(len(pairs))), config.data.validation)
-    train_rows = np.array([row * copies + c for row in training for c in range(copies)])
-    val_rows = np.array([row * copies for row in validation])
+    train_rows, val_rows, validation = split_rows(latents, pairs, config.data.validation)
     shown = [pairs[row] for row in validation[:SHOWN]], latents.label_maps(val_rows[:SHOWN])
 
     def make_batch(step):
@@ -67,7 +64,7 @@ def train_unet(config, pairs, autoencoder, resume):
     painted = None
     if options.validate_images and run.writes:
         fixed = validation[:options.validate_images]
-        masks = latents.label_maps(np.array(fixed) * copies)
+        masks = latents.label_maps(val_rows[:options.validate_images])
         painted = Painted(autoencoder, [pairs[row] for row in fixed], masks, schedule, config)
 
     exact = config.train.precision == "float32" or jt.flags.use_cuda
@@ -99,6 +96,14 @@ def cached_latents(pairs, autoencoder, code, config, ranks):
                           label_factor=config.label_factor)
 
 
+def split_rows(latents, pairs, held):
+    """(rows of the cache to train on, rows held out, the pairs that these are of), arrays and a list."""
+    copies = len(latents.z) // len(pairs)  # 2 with mirrored copies: rows 2i and 2i + 1 are of pair i
+    training, validation = train_val_split(list(range(len(pairs))), held)
+    return (np.array([row * copies + c for row in training for c in range(copies)]),
+            np.array([row * copies for row in validation]), validation)
+
+
 def rows_of(latents, rows):
     """z_0 (B, C, h, w) float32 and labels (B, h, w) int32 of rows of the cache."""
     return np.ascontiguousarray(latents.z[rows]), latents.label_maps(rows)
@@ -126,15 +131,16 @@ def validate(model, latents, rows, schedule, seed, min_snr=0.0):
     return {f"val_{name}": float(np.mean([total[name] for total in totals])) for name in totals[0]}
 
 
-def preview(model, autoencoder, pairs, labels, schedule, config):
-    """A picture of held-out pairs: mask | reference | sample | photo. labels: (B, h, w) or larger."""
+def preview(model, autoencoder, pairs, labels, schedule, config, sampling=None):
+    """A picture of held-out pairs: mask | reference | sample | photo. labels: (B, h, w) or larger; sampling: a SamplingConfig,
+    a short round of the first one's guidance unless told otherwise."""
     images = np.stack([read_image(pair.image, config.data.height, config.data.width) for pair in pairs])
     # Each mask is painted in the style of the next image.
     references = np.roll(images, 1, axis=0) if len(images) > 1 else images
     labels, factor = labels.astype(np.int32), config.label_factor
     round_ = RoundConfig(t_start=int(PREVIEW_START * len(schedule)), steps=PREVIEW_STEPS,
                          guidance=config.sampling.rounds[0].guidance)
-    sampling = SamplingConfig(rounds=[round_], colour_transfer="none", seed=config.train.seed)
+    sampling = sampling or SamplingConfig(rounds=[round_], colour_transfer="none", seed=config.train.seed)
     with jt.no_grad():
         samples, _ = synthesise(autoencoder.encode, autoencoder.decode, CachedUNet(model), references, labels,
                                 [pair.stem for pair in pairs], sampling, schedule, config.unet.latent_channels,

@@ -21,6 +21,7 @@ from runtime.errors import RunError, UserError
 from runtime.files import replacing, room_for
 
 KINDS = ("unet", "autoencoder", "segmenter", "gan")
+STAGES = {"distil": "unet"}                          # of training, those whose network is another kind than their name
 RAW = "raw."
 FORMAT = "iidm-1"
 UNKNOWN = "0" * 64                                   # in a checksum's place until it is known
@@ -124,6 +125,11 @@ def read_header(path, kind=None):
     if kind and header.kind != kind:
         raise UserError(f"{path}: holds the weights of {header.kind}, expected {kind}")
     return header
+
+
+def kind_of(stage):
+    """The kind of network that a stage of training makes."""
+    return STAGES.get(stage, stage)
 
 
 def untrue(header):

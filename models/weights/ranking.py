@@ -1,7 +1,7 @@
 """Which of a run's checkpoints are the best."""
 from pathlib import Path
 
-from models.weights.checkpoint import read_header
+from models.weights.checkpoint import kind_of, read_header
 
 HIGHER = ("S", "M")        # of the metrics that a checkpoint may be ranked by, those that are better when higher
 
@@ -19,6 +19,6 @@ def score(metrics, best_by="auto"):
 def ranked(root, stage="unet"):
     """[(path, Header)] of a run's checkpoints of one stage, the best by train.STAGE.best_by first."""
     paths = sorted((Path(root) / "checkpoints").glob(f"{stage}-*.safetensors"))
-    found = [(path, read_header(path, stage)) for path in paths]
+    found = [(path, read_header(path, kind_of(stage))) for path in paths]
     best_by = lambda header: header.config.get("train", {}).get(stage, {}).get("best_by", "auto")
     return sorted(found, key=lambda item: (score(item[1].metrics, best_by(item[1])), -item[1].step))

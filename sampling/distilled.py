@@ -1,0 +1,34 @@
+"""A student of distillation paints by the rounds that it was taught, and nothing else paints by such rounds."""
+from ldm.distillation import lesson
+from runtime.errors import UserError
+
+KEY = "distilled"          # of a checkpoint's `extra`: ldm.distillation.taught(), where it is a student's
+
+
+def check_rounds(checkpoint, header, sampling):
+    """UserError where a checkpoint is a student's and a round of a SamplingConfig is not one that it was taught, or where it is
+    none and a round asks for one. header: the checkpoint's."""
+    known = (header.extra.get(KEY) or {}).get("rounds", [])
+    rounds = [(f"round {k}", r) for k, r in enumerate(sampling.rounds, start=1)]
+    rounds += [("sampling.large.round", sampling.large.round)] if sampling.large.width else []
+    problems = []
+    for name, r in rounds:
+        if r.sampler == "distilled" and not known:
+            problems.append(f"{checkpoint}: {name} has the sampler distilled, expected another: these weights are no "
+                            "student's; train.py --stage distil makes one of them")
+        elif known and (r.sampler != "distilled" or lesson(r) not in known):
+            problems.append(f"{checkpoint}: a student, {name} is {described(r)}, expected one that it was taught: "
+                            + ", or ".join(described_lesson(one) for one in known))
+    if problems:
+        raise UserError(problems)
+
+
+def described(r):
+    """A RoundConfig for an error message."""
+    return f"{r.sampler}, " + described_lesson(lesson(r)).partition(", ")[2]
+
+
+def described_lesson(one):
+    """A round that a student was taught, for an error message."""
+    way = ", ".join(f"{t:g}" for t in one["timesteps"]) or f"{one['steps']} steps from {one['t_start']}, {one['spacing']}"
+    return f"distilled, t = {way}, guidance {one['guidance']:g}" + (", from noise" if one["from_noise"] else "")
