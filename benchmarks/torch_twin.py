@@ -173,7 +173,7 @@ class Bench:
 
     def row(self, what, dtype):
         """One row, measured."""
-        native = self.about["device"] == "cuda" or (self.about["multiplies_bfloat16"] and what != "train")
+        native = self.about["device"] == "cuda" or self.about["multiplies_bfloat16"]
         precision = dtype if native else "float32"
         job = {**self.job, "precision": precision}
         apart = self.args.apart or (what == "train" and self.args.full and self.about["device"] == "cpu")

@@ -8,10 +8,10 @@
 
 Only convolutions change the type of what passes through them; all other layers answer in that of their input.
 
-A GPU has tensor cores for 16 bits. Some CPUs multiply bfloat16 (AVX512_BF16), which the convolutions of a network
-that paints use: 1.8 times as fast as float32 at full size. Otherwise 16 bits are imitated on a CPU, every array
-rounded as a GPU would round it and computed with in float32: slower than float32, and there to see what a
-precision costs.
+A GPU has tensor cores for 16 bits. Some CPUs multiply bfloat16 (AVX512_BF16, and with tiles of numbers AMX), which
+the convolutions use, painting and training: docs/performance.md has what it gains. Otherwise 16 bits are imitated on a
+CPU, every array rounded as a GPU would round it and computed with in float32: slower than float32, and there to see
+what a precision costs.
 """
 from models.autoencoder_tiny import TinyAutoencoder
 from models.kernels.casting import to
@@ -30,9 +30,9 @@ def resolve(precision):
     return "bfloat16" if min(jt.flags.cuda_archs) >= 80 else "float16"
 
 
-def imitated(precision, training=False):
+def imitated(precision):
     """A line for a user who asked for 16 bits where they are imitated; None where they are not."""
-    multiplied = precision == "bfloat16" and not training and multiplies_bfloat16()
+    multiplied = precision == "bfloat16" and multiplies_bfloat16()
     if precision == "float32" or jt.flags.use_cuda or multiplied:
         return None
     return (f"{precision} is imitated on this CPU, slower than float32: to see what it costs a picture, "

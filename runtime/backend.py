@@ -12,6 +12,7 @@ import signal
 import ssl
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from runtime.cuda.patch import patched_copy
 from runtime.device import choose_device, settings
 from runtime.errors import RunError
 from runtime.interrupts import second_ends, second_would_end
+from runtime.tiles import use_tiles
 from runtime.tools import check_tools
 
 MPI = "OMPI_COMM_WORLD_SIZE"      # by which Jittor knows that mpirun started it
@@ -154,6 +156,7 @@ def import_jittor(choice):
     if choice.device == "cuda" and not jt.has_cuda:
         raise RunError(f"Jittor started without its GPU ({choice.reason}); IIDM_DEVICE=cpu runs on the CPU")
     jt.flags.use_cuda = int(choice.device == "cuda")
+    use_tiles(os.environ, Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl")
     if choice.device == "cuda":
         limit_convolutions(jt.cudnn)
     return jt, time.time() - begun if begun else 0

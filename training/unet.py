@@ -37,8 +37,8 @@ def train_unet(config, pairs, autoencoder, resume):
     options, seed = config.train.unet, config.train.seed
     schedule = make_schedule(config.diffusion.schedule, config.diffusion.timesteps)
     config.train.precision = resolve(config.train.precision)
-    if imitated(config.train.precision, training=True):
-        print(imitated(config.train.precision, training=True))
+    if imitated(config.train.precision):
+        print(imitated(config.train.precision))
     model = build_unet(config.unet, seed)
     compute_in(model, config.train.precision)
     code = weights_hash(autoencoder)

@@ -62,8 +62,13 @@ class Painted:
         """images uint8 (N, H, W, 3) -> (N, 5 C), or Inception's (N, 2048)."""
         if self.inception:
             return np.concatenate([self.inception([image]) for image in images])
-        with jt.no_grad():
-            z = np.concatenate([self.autoencoder.encode(from_uint8(image[None])).numpy() for image in images])  # (N, C, h, w)
-        n, c, h, w = z.shape
-        fields = z[:, :, :h // 2 * 2, :w // 2 * 2].reshape(n, c, 2, h // 2, 2, w // 2).mean((3, 5))
-        return np.concatenate([fields.reshape(n, -1), z.std((2, 3))], axis=1)
+        return latent_features(self.autoencoder.encode, images)
+
+
+def latent_features(encode, images):
+    """What the stand-in for FID compares: images uint8 (N, H, W, 3) -> (N, 5 C), of an autoencoder's latents of C channels."""
+    with jt.no_grad():
+        z = np.concatenate([encode(from_uint8(image[None])).numpy() for image in images])                      # (N, C, h, w)
+    n, c, h, w = z.shape
+    fields = z[:, :, :h // 2 * 2, :w // 2 * 2].reshape(n, c, 2, h // 2, 2, w // 2).mean((3, 5))
+    return np.concatenate([fields.reshape(n, -1), z.std((2, 3))], axis=1)

@@ -4,6 +4,7 @@
 // 2-D ones of oneDNN, a block of queries at a time, so that no L x L matrix is ever held: the scores of one block are.
 // The GPU's part is attention_cuda.cuh.
 #pragma once
+#define IIDM_ATTENTION
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -16,6 +16,7 @@ from models.kernels.casting import kernel_dtype, to, to_float32
 from models.kernels.launch import choose, code, gpu, include, oldest_gpu
 from models.kernels.turn import turn
 from runtime.backend import jt, nn
+from runtime.processor import multiplies_bfloat16
 
 WIDTHS = (32, 64)  # channels of a head that the CUDA version takes
 KEYS = 8192        # a block of the reference: beyond 10,000 columns Jittor's softmax reads and writes the scores three times
@@ -24,7 +25,8 @@ OLDEST = 80        # the first architecture it compiles for
 
 def attention(qkv, heads, impl="auto", last=False):
     """qkv (B, heads * 3 * D, L), head by head D channels of q, of k, of v -> (B, heads * D, L); last: (B, L, heads * 3 * D) ->
-    (B, L, heads * D). float32, or 16-bit: summed in float32, but on a GPU with probabilities rounded to 16 bits.
+    (B, L, heads * D). float32, or 16-bit: summed in float32; probabilities are rounded to 16 bits on a GPU, and to bfloat16
+    on a CPU that multiplies it, without gradient.
 
     Differentiable. Raises ValueError on other shapes.
     """
@@ -35,7 +37,16 @@ def attention(qkv, heads, impl="auto", last=False):
     kernel = choose(impl, cuda=width in WIDTHS and oldest_gpu() >= OLDEST)
     if last:                                                # the arrays are small: they are turned round on a GPU too
         return turn(attention(turn(qkv), heads, impl))
+    if kernel and str(qkv.dtype) == "bfloat16" and not gpu() and jt.flags.no_grad and multiplies_bfloat16():
+        return attention_bf16(qkv, heads)
     return to(Attention(heads)(to(qkv, kernel_dtype(qkv))), qkv.dtype) if kernel else attention_reference(qkv, heads)
+
+
+def attention_bf16(qkv, heads):
+    """The kernel for bfloat16 on a CPU that multiplies it, without gradient: probabilities are rounded to bfloat16 too."""
+    return code([[qkv.shape[0], qkv.shape[1] // 3, qkv.shape[2]]], [qkv.dtype], [qkv], HEADER_BF16,
+                cpu="iidm::attention_bf16_cpu(iidm_attention(in0, data), iidm::numbers(in0_p), iidm::numbers(out0_p));",
+                cuda=None, data={"heads": heads})[0]
 
 
 def attention_reference(qkv, heads, block=1024, keys=KEYS):
@@ -101,7 +112,9 @@ class Attention(jt.Function):
                     data={"heads": self.heads})[0]
 
 
-HEADER = include("include/device", "attention", "include/fragments", "attention_cuda") + """
+SHAPE = """
 #define iidm_attention(qkv, data) iidm::Attention{qkv->shape[0], int64_t(data["heads"]), \\
     qkv->shape[1] / (3 * int64_t(data["heads"])), qkv->shape[2]}
 """
+HEADER = include("include/device", "attention", "include/fragments", "attention_cuda") + SHAPE
+HEADER_BF16 = include("include/device", "attention", "attention_bf16") + SHAPE

@@ -1,16 +1,20 @@
-// Convolution of bfloat16 numbers on a CPU that multiplies them (AVX512_BF16), by oneDNN, with sums in float32.
+// Convolution of bfloat16 numbers on a CPU that multiplies them (AVX512_BF16, AMX), by oneDNN, with sums in float32.
 //
-// One image after the other, so that the same sums are taken in the same order whatever the batch. Few pixels or a 1x1 kernel:
-// a matrix product, as in conv.cuh. Else oneDNN's convolution in the layouts that it asks for; arrays are brought into them in
-// memory that all calls share.
+// One image after the other, so that the same sums are taken in the same order whatever the batch; only the weights' gradient
+// sums over a batch. Few pixels or a 1x1 kernel: a matrix product, as in conv.cuh. Else oneDNN's convolution in the layouts
+// that it asks for. Where these are channels last, images are turned by our own turn.cuh: oneDNN's reordering of 16-bit numbers
+// takes longer than the convolution itself. All calls share the memory of such copies.
 #pragma once
 #ifndef IIDM_CONV            // Jittor finds no include of an include: conv.py names all, and oneDNN's header before them
 #include <conv.cuh>
 #include <device.cuh>
 #include <dnnl.hpp>
+#include <turn.cuh>
 #endif
 #include <array>
+#include <emmintrin.h>
 #include <map>
+#include <utility>
 
 // In the library, if not in its headers: bfloat16 products as dnnl_sgemm's, summed in float32.
 extern "C" int dnnl_gemm_bf16bf16f32(char transa, char transb, int64_t m, int64_t n, int64_t k, float alpha,
@@ -22,9 +26,16 @@ struct ConvBf16 {
     Conv shape;                                   // height and width of x
     int64_t stride, padding;
     int64_t out(int64_t n) const { return (n + 2 * padding - shape.kernel) / stride + 1; }
+    int64_t pixels_out() const { return out(shape.height) * out(shape.width); }
+    std::array<int64_t, 8> key(int64_t images) const {
+        return {images, shape.inputs, shape.outputs, shape.height, shape.width, shape.kernel, stride, padding};
+    }
 };
 
-inline void conv_bf16_product(const Conv& c, const Bf16* x, const Bf16* w, const float* b, Bf16* y) {
+inline Bf16 sum_of(Bf16 a, const Bf16* b, int64_t i) { return b ? nearest_bf16(wide_of(a) + wide_of(b[i])) : a; }
+
+// residual: (B, Cout, N) or null, added to the rounded sums.
+inline void conv_bf16_product(const Conv& c, const Bf16* x, const Bf16* w, const float* b, const Bf16* residual, Bf16* y) {
     const int64_t n = c.pixels();
     static std::vector<Bf16> cols;
     static std::vector<float> sums;
@@ -35,81 +46,226 @@ inline void conv_bf16_product(const Conv& c, const Bf16* x, const Bf16* w, const
         if (c.kernel > 1) to_cols(c, in, cols.data());
         dnnl_gemm_bf16bf16f32('N', 'N', c.outputs, n, c.rows(), 1.0f, w, c.rows(), c.kernel > 1 ? cols.data() : in, n, 0.0f,
                               sums.data(), n);
-        Bf16* out = y + image * c.outputs * n;
+        const int64_t start = image * c.outputs * n;
 #pragma omp parallel for schedule(static)
         for (int64_t o = 0; o < c.outputs; ++o)
-            for (int64_t i = 0; i < n; ++i) out[o * n + i] = nearest_bf16(sums[o * n + i] + b[o]);
+            for (int64_t i = o * n; i < (o + 1) * n; ++i)
+                y[start + i] = sum_of(nearest_bf16(sums[i] + b[o]), residual, start + i);
     }
 }
 
-// oneDNN's convolution of one shape, and its arrays' ways into its layouts and back.
-struct Plan {
-    dnnl::convolution_forward conv;
-    dnnl::memory x, w, b, y, x_own, w_own, y_own;  // as given, and as the convolution wants them
-    dnnl::reorder x_in, w_in, y_out;
-    size_t bytes;
+constexpr int64_t kLane = 8, kStrip = 32;         // numbers of a register, and of a cache line
 
-    static size_t room(const dnnl::memory::desc& d) { return (d.get_size() + 63) / 64 * 64; }
+// 8 x 8 numbers turned: rows of x lie xs apart, those of y ys.
+inline void turn_8x8(const Bf16* x, int64_t xs, Bf16* y, int64_t ys) {
+    __m128i a[8], b[8];
+    for (int i = 0; i < 8; ++i) a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i * xs));
+    for (int i = 0; i < 4; ++i) { b[2 * i] = _mm_unpacklo_epi16(a[i], a[i + 4]); b[2 * i + 1] = _mm_unpackhi_epi16(a[i], a[i + 4]); }
+    for (int i = 0; i < 4; ++i) { a[2 * i] = _mm_unpacklo_epi16(b[i], b[i + 4]); a[2 * i + 1] = _mm_unpackhi_epi16(b[i], b[i + 4]); }
+    for (int i = 0; i < 4; ++i) { b[2 * i] = _mm_unpacklo_epi16(a[i], a[i + 4]); b[2 * i + 1] = _mm_unpackhi_epi16(a[i], a[i + 4]); }
+    for (int i = 0; i < 8; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i * ys), b[i]);
+}
 
-    Plan(const ConvBf16& c, const dnnl::engine& engine) {
-        using namespace dnnl;
-        const auto bf16 = memory::data_type::bf16;
-        const Conv& s = c.shape;
-        const memory::dims xs = {1, s.inputs, s.height, s.width}, ws = {s.outputs, s.inputs, s.kernel, s.kernel},
-                           ys = {1, s.outputs, c.out(s.height), c.out(s.width)}, bs = {s.outputs},
-                           step = {c.stride, c.stride}, pad = {c.padding, c.padding};
-        const auto any = [&](const memory::dims& size) { return memory::desc(size, bf16, memory::format_tag::any); };
-        const memory::desc b_like(bs, memory::data_type::f32, memory::format_tag::x);
-        const convolution_forward::primitive_desc made({prop_kind::forward_inference, algorithm::convolution_direct, any(xs),
-                                                        any(ws), b_like, any(ys), step, pad, pad}, engine);
-        const auto plain = [&](const memory::dims& size) {
-            return memory(memory::desc(size, bf16, memory::format_tag::abcd), engine, nullptr);
-        };
-        conv = convolution_forward(made);
-        x = plain(xs); w = plain(ws); y = plain(ys);
-        b = memory(b_like, engine, nullptr);
-        x_own = memory(made.src_desc(), engine, nullptr);
-        w_own = memory(made.weights_desc(), engine, nullptr);
-        y_own = memory(made.dst_desc(), engine, nullptr);
-        x_in = reorder(x, x_own); w_in = reorder(w, w_own); y_out = reorder(y_own, y);
-        bytes = room(made.src_desc()) + room(made.weights_desc()) + room(made.dst_desc());
+// Strips of 32 pixels, 8 channels at a time: planes of a power of two of bytes would else push each other out of the cache.
+template <class Work>
+inline void for_each_strip(const Turn& t, Work work) {      // t.rows: channels, t.columns: pixels
+    const int64_t strips = t.columns / kStrip;
+#pragma omp parallel for schedule(static)
+    for (int64_t job = 0; job < t.batch * strips; ++job)
+        for (int64_t c = 0; c < t.rows; c += kLane) work(job / strips * t.rows * t.columns, c, job % strips * kStrip);
+}
+
+inline bool in_strips(const Turn& t) { return t.rows % kLane == 0 && t.columns % kStrip == 0; }
+
+// x (B, C, N) -> y (B, N, C).
+inline void turn_to_last(const Turn& t, const Bf16* x, Bf16* y) {
+    if (!in_strips(t)) return turn_cpu(t, x, y);
+    for_each_strip(t, [=](int64_t at, int64_t c, int64_t n) {
+        for (int64_t i = n; i < n + kStrip; i += kLane)
+            turn_8x8(x + at + c * t.columns + i, t.columns, y + at + i * t.rows + c, t.rows);
+    });
+}
+
+// x (B, N, C) -> y (B, C, N), with residual like y added where there is one.
+inline void turn_to_first(const Turn& t, const Bf16* x, const Bf16* residual, Bf16* y) {
+    if (!in_strips(t)) {
+        turn_cpu({t.batch, t.columns, t.rows}, x, y);
+        for (int64_t i = 0; residual && i < t.batch * t.rows * t.columns; ++i) y[i] = sum_of(y[i], residual, i);
+        return;
+    }
+    for_each_strip(t, [=](int64_t at, int64_t c, int64_t n) {
+        for (int64_t i = n; i < n + kStrip; i += kLane)
+            turn_8x8(x + at + i * t.rows + c, t.rows, y + at + c * t.columns + i, t.columns);
+        if (!residual) return;
+        for (int64_t row = c; row < c + kLane; ++row)
+            for (int64_t i = at + row * t.columns + n; i < at + row * t.columns + n + kStrip; ++i) y[i] = sum_of(y[i], residual, i);
+    });
+}
+
+using Memory = dnnl::memory;
+
+inline dnnl::engine& engine() {
+    static dnnl::engine one(dnnl::engine::kind::cpu, 0);
+    return one;
+}
+
+inline dnnl::stream& stream() {
+    static dnnl::stream one(engine());
+    return one;
+}
+
+// One array of a convolution: as it is given, dense (B, C, H, W), and as the convolution wants it.
+struct Side {
+    Memory given, own;
+    dnnl::reorder in, out;
+    Turn turn;                                    // of one that wants channels last
+    bool same, turned;
+
+    Side() = default;
+    Side(const Memory::dims& size, const Memory::desc& wanted) {
+        const auto type = wanted.data_type();
+        const Memory::desc dense(size, type, Memory::format_tag::abcd);
+        given = Memory(dense, engine(), nullptr);
+        own = Memory(wanted, engine(), nullptr);
+        same = dense == wanted;
+        turned = !same && type == Memory::data_type::bf16 && wanted == Memory::desc(size, type, Memory::format_tag::acdb);
+        turn = {size[0], size[1], size[2] * size[3]};
+        if (!same && !turned) { in = dnnl::reorder(given, own); out = dnnl::reorder(own, given); }
+    }
+
+    size_t room() const { return same ? 0 : (own.get_desc().get_size() + 63) / 64 * 64; }
+
+    void place(char*& at) {
+        if (!same) own.set_data_handle(at);
+        at += room();
+    }
+
+    template <class T> void read(const T* array) {
+        T* p = const_cast<T*>(array);
+        if (same) own.set_data_handle(p);
+        else if (turned) turn_to_last(turn, reinterpret_cast<const Bf16*>(array), static_cast<Bf16*>(own.get_data_handle()));
+        else { given.set_data_handle(p); in.execute(stream(), given, own); }
+    }
+
+    // Before the convolution that writes it, and after.
+    template <class T> void aim(T* array) { if (same) own.set_data_handle(array); }
+    template <class T> void write(T* array) {
+        if (same) return;
+        if (turned) return turn_to_first(turn, static_cast<const Bf16*>(own.get_data_handle()), nullptr, reinterpret_cast<Bf16*>(array));
+        given.set_data_handle(array);
+        out.execute(stream(), own, given);
+    }
+    void write(Bf16* array, const Bf16* residual) {
+        const int64_t n = turn.batch * turn.rows * turn.columns;
+        if (turned) return turn_to_first(turn, static_cast<const Bf16*>(own.get_data_handle()), residual, array);
+        write(array);
+        if (!residual) return;
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < n; ++i) array[i] = sum_of(array[i], residual, i);
     }
 };
 
-inline void conv_bf16_layouts(const ConvBf16& c, const Bf16* x, const Bf16* w, const float* b, Bf16* y) {
-    static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-    static dnnl::stream stream(engine);
-    static std::map<std::array<int64_t, 7>, Plan> plans;
-    static std::vector<char> shared;
-    const Conv& s = c.shape;
-    const std::array<int64_t, 7> key = {s.inputs, s.outputs, s.height, s.width, s.kernel, c.stride, c.padding};
-    if (!plans.count(key)) plans.emplace(key, Plan(c, engine));
-    Plan& p = plans.at(key);
-    if (shared.size() < p.bytes + 64) shared.resize(p.bytes + 64);
-    char* at = shared.data() + (64 - reinterpret_cast<uintptr_t>(shared.data()) % 64) % 64;
-    const auto own = [&](dnnl::memory& memory) {
-        memory.set_data_handle(at);
-        at += Plan::room(memory.get_desc());
-    };
-    own(p.x_own); own(p.w_own); own(p.y_own);
-    p.w.set_data_handle(const_cast<Bf16*>(w));
-    p.b.set_data_handle(const_cast<float*>(b));
-    p.w_in.execute(stream, p.w, p.w_own);
-    for (int64_t image = 0; image < s.batch; ++image) {
-        p.x.set_data_handle(const_cast<Bf16*>(x + image * s.inputs * s.pixels()));
-        p.y.set_data_handle(y + image * s.outputs * c.out(s.height) * c.out(s.width));
-        p.x_in.execute(stream, p.x, p.x_own);
-        p.conv.execute(stream, {{DNNL_ARG_SRC, p.x_own}, {DNNL_ARG_WEIGHTS, p.w_own}, {DNNL_ARG_BIAS, p.b},
-                                {DNNL_ARG_DST, p.y_own}});
-        p.y_out.execute(stream, p.y_own, p.y);
+// What oneDNN is told of one shape; images: how many at a time.
+struct Shape {
+    Memory::dims x, w, y, b, step, pad;
+    explicit Shape(const ConvBf16& c, int64_t images)
+        : x{images, c.shape.inputs, c.shape.height, c.shape.width}, w{c.shape.outputs, c.shape.inputs, c.shape.kernel, c.shape.kernel},
+          y{images, c.shape.outputs, c.out(c.shape.height), c.out(c.shape.width)}, b{c.shape.outputs}, step{c.stride, c.stride},
+          pad{c.padding, c.padding} {}
+    static Memory::desc any(const Memory::dims& size, Memory::data_type type = Memory::data_type::bf16) {
+        return Memory::desc(size, type, Memory::format_tag::any);
     }
-    stream.wait();
+    Memory::desc bias() const { return Memory::desc(b, Memory::data_type::f32, Memory::format_tag::x); }
+    dnnl::convolution_forward::primitive_desc forward() const {
+        return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, any(x), any(w), bias(), any(y), step, pad, pad},
+                engine()};
+    }
+};
+
+// A convolution primitive with its three arrays, of which the last is written.
+template <class Primitive>
+struct Plan {
+    Primitive run;
+    Side x, w, y;
+    Memory b;
+    size_t bytes() const { return x.room() + w.room() + y.room() + 64; }
+    void place() {
+        static std::vector<char> shared;
+        if (shared.size() < bytes()) shared.resize(bytes());
+        char* at = shared.data() + (64 - reinterpret_cast<uintptr_t>(shared.data()) % 64) % 64;
+        x.place(at); w.place(at); y.place(at);
+    }
+    template <class Make>
+    static Plan& of(const ConvBf16& c, int64_t images, Make make) {
+        static std::map<std::array<int64_t, 8>, Plan> plans;
+        const auto key = c.key(images);
+        auto found = plans.find(key);
+        return found != plans.end() ? found->second : plans.emplace(key, make(Shape(c, images))).first->second;
+    }
+};
+
+inline void conv_bf16_layouts(const ConvBf16& c, const Bf16* x, const Bf16* w, const float* b, const Bf16* residual, Bf16* y) {
+    auto& p = Plan<dnnl::convolution_forward>::of(c, 1, [](const Shape& s) {
+        const auto made = s.forward();
+        return Plan<dnnl::convolution_forward>{dnnl::convolution_forward(made), {s.x, made.src_desc()}, {s.w, made.weights_desc()},
+                                               {s.y, made.dst_desc()}, Memory(s.bias(), engine(), nullptr)};
+    });
+    p.place();
+    p.w.read(w);
+    p.b.set_data_handle(const_cast<float*>(b));
+    const int64_t in = c.shape.inputs * c.shape.pixels(), out = c.shape.outputs * c.pixels_out();
+    for (int64_t image = 0; image < c.shape.batch; ++image) {
+        p.x.read(x + image * in);
+        p.y.aim(y + image * out);
+        p.run.execute(stream(), {{DNNL_ARG_SRC, p.x.own}, {DNNL_ARG_WEIGHTS, p.w.own}, {DNNL_ARG_BIAS, p.b}, {DNNL_ARG_DST, p.y.own}});
+        p.y.write(y + image * out, residual ? residual + image * out : nullptr);
+    }
+    stream().wait();
 }
 
-// x (B, Cin, H, W), w (Cout, Cin, k, k) bfloat16, b (Cout) float32 -> y (B, Cout, H', W') bfloat16.
-inline void conv_bf16_cpu(const ConvBf16& c, bool product, const Bf16* x, const Bf16* w, const float* b, Bf16* y) {
-    if (product) conv_bf16_product(c.shape, x, w, b, y);
-    else conv_bf16_layouts(c, x, w, b, y);
+// x (B, Cin, H, W), w (Cout, Cin, k, k) bfloat16, b (Cout) float32, residual like y or null -> y (B, Cout, H', W') bfloat16.
+inline void conv_bf16_cpu(const ConvBf16& c, bool product, const Bf16* x, const Bf16* w, const float* b, const Bf16* residual, Bf16* y) {
+    if (product) conv_bf16_product(c.shape, x, w, b, residual, y);
+    else conv_bf16_layouts(c, x, w, b, residual, y);
+}
+
+// dy (B, Cout, H', W') bfloat16 -> dx like x.
+inline void conv_bf16_dx(const ConvBf16& c, const Bf16* w, const Bf16* dy, Bf16* dx) {
+    using Backward = dnnl::convolution_backward_data;
+    auto& p = Plan<Backward>::of(c, 1, [](const Shape& s) {
+        const Backward::primitive_desc made({dnnl::algorithm::convolution_direct, Shape::any(s.x), Shape::any(s.w), Shape::any(s.y), s.step,
+                                             s.pad, s.pad}, engine(), s.forward());
+        return Plan<Backward>{Backward(made), {s.y, made.diff_dst_desc()}, {s.w, made.weights_desc()}, {s.x, made.diff_src_desc()}, {}};
+    });
+    p.place();
+    p.w.read(w);
+    const int64_t in = c.shape.inputs * c.shape.pixels(), out = c.shape.outputs * c.pixels_out();
+    for (int64_t image = 0; image < c.shape.batch; ++image) {
+        p.x.read(dy + image * out);
+        p.y.aim(dx + image * in);
+        p.run.execute(stream(), {{DNNL_ARG_DIFF_DST, p.x.own}, {DNNL_ARG_WEIGHTS, p.w.own}, {DNNL_ARG_DIFF_SRC, p.y.own}});
+        p.y.write(dx + image * in);
+    }
+    stream().wait();
+}
+
+// x, dy bfloat16 -> dw (Cout, Cin, k, k), db (Cout), float32, summed over the batch.
+inline void conv_bf16_dw(const ConvBf16& c, const Bf16* x, const Bf16* dy, float* dw, float* db) {
+    using Backward = dnnl::convolution_backward_weights;
+    auto& p = Plan<Backward>::of(c, c.shape.batch, [](const Shape& s) {
+        const Backward::primitive_desc made({dnnl::algorithm::convolution_direct, Shape::any(s.x), Shape::any(s.w, Memory::data_type::f32),
+                                             s.bias(), Shape::any(s.y), s.step, s.pad, s.pad}, engine(), s.forward());
+        return Plan<Backward>{Backward(made), {s.x, made.src_desc()}, {s.y, made.diff_dst_desc()}, {s.w, made.diff_weights_desc()},
+                              Memory(s.bias(), engine(), nullptr)};
+    });
+    p.place();
+    p.x.read(x);
+    p.w.read(dy);
+    p.y.aim(dw);
+    p.b.set_data_handle(db);
+    p.run.execute(stream(), {{DNNL_ARG_SRC, p.x.own}, {DNNL_ARG_DIFF_DST, p.w.own}, {DNNL_ARG_DIFF_WEIGHTS, p.y.own}, {DNNL_ARG_DIFF_BIAS, p.b}});
+    p.y.write(dw);
+    stream().wait();
 }
 
 }  // namespace iidm

@@ -84,7 +84,7 @@ def test_the_two_take_turns_and_the_medians_are_compared(tmp_path):
 
 
 @pytest.mark.parametrize("device, native, what, ours", [
-    ("cpu", False, "forward", "float32"), ("cpu", True, "forward", "bfloat16"), ("cpu", True, "train", "float32"),
+    ("cpu", False, "forward", "float32"), ("cpu", True, "forward", "bfloat16"), ("cpu", True, "train", "bfloat16"),
     ("cuda", False, "train", "bfloat16")])
 def test_ours_is_in_bfloat16_where_the_machine_computes_with_it(device, native, what, ours, tmp_path):
     asked, made = [], bench(tmp_path, [])

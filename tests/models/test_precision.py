@@ -149,12 +149,12 @@ def test_auto_is_bfloat16_where_every_gpu_has_it(monkeypatch, cuda, archs, expec
 
 
 @pytest.mark.parametrize("native", [False, True])
-@pytest.mark.parametrize("wanted, training", [("float32", False), ("float16", False), ("bfloat16", False), ("bfloat16", True)])
-def test_a_user_is_told_where_16_bits_are_imitated(monkeypatch, wanted, training, native):
+@pytest.mark.parametrize("wanted", ["float32", "float16", "bfloat16"])
+def test_a_user_is_told_where_16_bits_are_imitated(monkeypatch, wanted, native):
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: native)
     with jt.flag_scope(use_cuda=0):
-        said = precision.imitated(wanted, training)
-    assert bool(said) == (wanted != "float32" and not (wanted == "bfloat16" and native and not training))
+        said = precision.imitated(wanted)
+    assert bool(said) == (wanted != "float32" and not (wanted == "bfloat16" and native))
 
 
 @pytest.mark.parametrize("section", ["train", "sampling"])

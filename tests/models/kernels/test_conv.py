@@ -64,6 +64,30 @@ def test_bfloat16_multiplied_by_the_processor_is_the_same_and_no_sample_depends_
     np.testing.assert_array_equal(alone[0], found[1])
 
 
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs a processor with AVX512_BF16")
+@pytest.mark.parametrize("kernel, stride, padding, size, channels", [
+    (3, 1, 1, (16, 22), (16, 24)),                           # 352 pixels: in strips of 32 pixels and 8 channels
+    (3, 1, 1, (15, 21), (5, 7)), (1, 1, 0, (16, 22), (16, 24)), (3, 2, 0, (17, 33), (16, 24))])
+@on_cpu
+def test_bfloat16_with_residual_and_gradient_is_float32s_on_the_same_numbers(rng, kernel, stride, padding, size, channels):
+    x, weight, bias, _ = (jt.array(a.astype(np.float32)) for a in arrays(rng, 3, *channels, size, kernel))
+    narrow = lambda array: to_float32(to(array, "bfloat16"))
+    shape = conv2d(x, weight, bias, stride, padding).shape
+    residual, direction = (jt.array(rng.standard_normal(shape).astype(np.float32)) for _ in range(2))
+    exact = [narrow(array) for array in (x, weight, bias, residual)]
+    y = narrow(conv2d(*exact[:3], stride, padding, impl="reference")) + exact[3]
+    expected = [y, *jt.grad((y * narrow(direction)).sum(), exact)]
+    given = [to(x, "bfloat16"), weight, to(bias, "bfloat16"), to(residual, "bfloat16")]
+    with jt.no_grad():
+        painted = to_float32(conv2d(*given[:3], stride, padding, given[3])).numpy()
+    found = conv2d(*given[:3], stride, padding, given[3])
+    gradients = jt.grad((to_float32(found) * narrow(direction)).sum(), given)
+    assert str(gradients[1].dtype) == "float32" and str(found.dtype) == "bfloat16"
+    for one, array in zip([found, *gradients], expected):
+        assert_close(to_float32(one).numpy(), array.numpy(), "bfloat16")
+    np.testing.assert_allclose(painted, to_float32(found).numpy(), rtol=2e-2, atol=0.1)
+
+
 @on_cpu
 def test_an_image_is_convolved_the_same_alone_and_in_a_batch(rng):
     x, weight, bias, _ = (a.astype(np.float32) for a in arrays(rng, batch=5))
