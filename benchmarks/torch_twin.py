@@ -1,4 +1,5 @@
-"""Our U-Net against the same one in PyTorch, run as well as PyTorch can: forward, guided step and training step, in one run.
+"""Our networks against the same in PyTorch, run as well as PyTorch can, in one run: the U-Net's forward, guided step and
+training step, the autoencoder's encoding and decoding.
 
 Both get the same weights, drawn by a seed, and the same inputs through files; what comes out has to be equal. Two processes
 take turns, ours and PyTorch's, and while one computes the other sleeps: both with the same number of threads, which wait
@@ -27,14 +28,14 @@ from runtime.errors import RunError, UserError, run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 SCALE = 3.5                                              # of guidance
-WHATS = ("forward", "guided", "train")
+WHATS = ("forward", "guided", "train", "encode", "decode")
 DTYPES = ("float32", "bfloat16")
 MODES = ("eager", "compile", "freezing", "reduce-overhead", "max-autotune")
 DEFAULT_MODES = {"cpu": ["compile", "freezing"], "cuda": ["reduce-overhead", "max-autotune"]}
 # glibc gives freed memory back at once and takes it anew, which costs PyTorch's operators 5 % in page faults on a CPU.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2 ** 32), "MALLOC_TRIM_THRESHOLD_": str(2 ** 33)}
 # In float32. Guidance multiplies the forward's difference by up to 2 s - 1 = 6; losses: relative, of the first step.
-LARGEST = {"forward": 1e-4, "guided": 6e-4, "train": 1e-5}
+LARGEST = {"forward": 1e-4, "guided": 6e-4, "train": 1e-5, "encode": 1e-4, "decode": 1e-4}
 
 EPILOG = """examples:
   python -m venv torch && torch/bin/pip install torch numpy        # PyTorch is in no requirements.txt: it has its own place
@@ -138,14 +139,23 @@ class Bench:
     def __init__(self, args, config, folder):
         self.args, self.folder = args, folder
         tree = config_dict(config)
+        if config.unet.mask_resampling != "nearest":
+            raise UserError(f"--config: unet.mask_resampling is {config.unet.mask_resampling}, expected nearest: PyTorch's "
+                            "twin has no other")
+        code = config.autoencoder
+        if {"encode", "decode"} & {*args.what} and (code.kind != "vq" or code.attention_levels):
+            raise UserError("--what: encode and decode are of an autoencoder of kind vq without attention in its levels; expected "
+                            "--what forward,guided,train here")
         self.job = {"unet": tree["unet"], "weights": str(folder / "weights.npz"), "inputs": str(folder / "inputs.npz"),
                     "scale": SCALE, "t": np.linspace(500, 0, args.batch).astype(int).tolist(),
+                    "autoencoder": tree["autoencoder"], "autoencoder_weights": str(folder / "autoencoder.npz"),
                     "train": {**tree["train"]["unet"], "ema": 0.9999, "warmup": 0, "decay": False}}
         rng, factor = np.random.default_rng(0), config.autoencoder.factor
         size = args.batch, config.data.height // factor, config.data.width // factor
         latents = lambda: rng.standard_normal((size[0], config.unet.latent_channels, *size[1:]), dtype=np.float32)
         np.savez(self.job["inputs"], z=latents(), z_0=latents(), eps=latents(),
-                 labels=rng.integers(-1, config.unet.classes, size).astype(np.int32))
+                 labels=rng.integers(-1, config.unet.classes, size).astype(np.int32),
+                 x=rng.uniform(-1, 1, (args.batch, 3, config.data.height, config.data.width)).astype(np.float32))
         with self.ours() as side:
             self.about = side.ask("hello")
             # Before anything long: can PyTorch run where ours does?
@@ -154,7 +164,8 @@ class Bench:
             if "problem" in self.about_torch:
                 raise UserError(f"--torch_python: {self.about_torch['problem']}, expected one, where ours runs; "
                                 "IIDM_DEVICE=cpu compares on the CPU")
-            side.ask("draw", unet=self.job["unet"], seed=0, path=self.job["weights"])
+            side.ask("draw", job=self.job, what="forward", seed=0, path=self.job["weights"])
+            side.ask("draw", job=self.job, what="encode", seed=0, path=self.job["autoencoder_weights"])
         self.modes = ["eager"] + [mode for mode in args.modes or DEFAULT_MODES[self.about["device"]] if mode != "eager"]
 
     def environ(self, **more):

@@ -1,4 +1,5 @@
-"""Our side of benchmarks/torch_twin.py: forward, guided step and training step in Jittor, as test.py and train.py do them."""
+"""Our side of benchmarks/torch_twin.py: forward, guided step, training step, encoding and decoding in Jittor, as test.py and
+train.py do them."""
 import sys
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.turns import serve, timed
-from configs.schema import StageConfig, UNetConfig
+from configs.schema import AutoencoderConfig, StageConfig, UNetConfig
 from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
+from models.autoencoder import build_autoencoder
 from models.cached_unet import CachedUNet
 from models.layers import initialise, parameters_of
 from models.precision import compute_in
@@ -20,9 +22,12 @@ from runtime.memory import peak_memory
 from runtime.processor import multiplies_bfloat16
 from training.state import TrainingState
 
+CODING = ("encode", "decode")
+
 
 class Ours:
-    """The U-Net of a job: {"unet", "train": options; "weights", "inputs": files; "t", "scale"}."""
+    """The networks of a job: {"unet", "autoencoder", "train": options; "weights", "autoencoder_weights", "inputs": files; "t",
+    "scale"}."""
 
     def __init__(self):
         self.step = None
@@ -31,24 +36,27 @@ class Ours:
         """What runs here."""
         return {"device": DEVICE, "version": jt.__version__, "multiplies_bfloat16": multiplies_bfloat16()}
 
-    def draw(self, unet, seed, path):
+    def draw(self, job, what, seed, path):
         """Writes weights drawn by a seed, no layer zero and no norm or bias plain, so that each shows in the outputs."""
-        model, rng = build_unet(UNetConfig(**unet)), np.random.default_rng(seed)
+        model, rng = network(job, what), np.random.default_rng(seed)
         initialise(model, seed)
         arrays = {name: var.numpy() for name, var in parameters_of(model).items()}
         np.savez(path, **{name: array + 0.1 * rng.standard_normal(array.shape, np.float32) if array.ndim == 1 else array
                           for name, array in arrays.items()})
 
     def prepare(self, what, job):
-        """Makes ready to run `what`, forward, guided or train; nothing is computed yet."""
-        model = build_unet(UNetConfig(**job["unet"]))
-        with np.load(job["weights"]) as weights:
+        """Makes ready to run `what`, forward, guided, train, encode or decode; nothing is computed yet."""
+        model = network(job, what)
+        with np.load(job["autoencoder_weights" if what in CODING else "weights"]) as weights:
             for name, var in parameters_of(model).items():
                 var.update(jt.array(weights[name]))
         with np.load(job["inputs"]) as inputs:
-            z, z_0, eps, labels = (jt.array(inputs[name]) for name in ("z", "z_0", "eps", "labels"))
+            z, z_0, eps, labels, x = (jt.array(inputs[name]) for name in ("z", "z_0", "eps", "labels", "x"))
         compute_in(model, job["precision"], store=what != "train")
-        jt.sync([z, z_0, eps, labels, *parameters_of(model).values()])
+        jt.sync([z, z_0, eps, labels, x, *parameters_of(model).values()])
+        if what in CODING:
+            self.step = lambda: no_grad(model.encode, x) if what == "encode" else no_grad(model.decode, z)
+            return
         self.step = {"forward": self.forward, "guided": self.guided, "train": self.train}[what](model, z, z_0, eps, labels, job)
 
     def forward(self, model, z, z_0, eps, labels, job):
@@ -83,6 +91,13 @@ class Ours:
         out = self.step()
         jt.sync([out])
         return out
+
+
+def network(job, what):
+    """The network that `what` runs."""
+    if what in CODING:
+        return build_autoencoder(AutoencoderConfig(**job["autoencoder"]))
+    return build_unet(UNetConfig(**job["unet"]))
 
 
 def no_grad(model, *arguments):

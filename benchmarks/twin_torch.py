@@ -17,6 +17,7 @@ import torch
 
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+from benchmarks.torch_autoencoder import Autoencoder
 from benchmarks.torch_unet import UNet
 from benchmarks.turns import serve, timed
 from runtime.memory import peak_memory
@@ -102,20 +103,25 @@ class Twin:
         self.settings = settings
         layout = torch.channels_last if settings["layout"] == "channels_last" else torch.contiguous_format
         dtype = torch.bfloat16 if settings.get("weights") == "cast beforehand" else torch.float32
+        coding = self.what in ("encode", "decode")
         with torch.device("meta"):                                      # no memory until the weights come
-            model = UNet(**self.job["unet"])
-        with np.load(self.job["weights"]) as weights:
+            model = Autoencoder(**self.job["autoencoder"]) if coding else UNet(**unet_options(self.job))
+        with np.load(self.job["autoencoder_weights" if coding else "weights"]) as weights:
             model.load_state_dict({name: torch.from_numpy(weights[name]).to(self.device, dtype) for name in weights.files},
                                   assign=True)
         model = model.to(memory_format=layout)
         with np.load(self.job["inputs"]) as inputs:
-            z, z_0, eps = (torch.from_numpy(inputs[name]).to(self.device, memory_format=layout) for name in ("z", "z_0", "eps"))
+            z, z_0, eps, x = (torch.from_numpy(inputs[name]).to(self.device, memory_format=layout)
+                              for name in ("z", "z_0", "eps", "x"))
             labels = torch.from_numpy(inputs["labels"]).to(self.device, torch.int64)
         t = torch.tensor(self.job["t"], device=self.device)
         compiled = lambda call: call if MODES[settings["mode"]] is None else torch.compile(
             call, dynamic=False, fullgraph=True, **MODES[settings["mode"]])
         if self.what == "train":
             self.step = training_step(model, compiled(losses(model, self.job["t"])), (z_0, eps, labels, t), self.job["train"])
+        elif coding:
+            call, given = compiled(getattr(model, self.what)), x if self.what == "encode" else z
+            self.step = torch.inference_mode()(lambda: call(given))
         else:
             call = model if self.what == "forward" else guided(model, self.job["scale"], settings["form"] == "one batch")
             call, one = compiled(call), t[:1]
@@ -131,6 +137,11 @@ class Twin:
         if save:
             np.save(save, out.float().cpu().numpy())
         return {"seconds": seconds, "cpu_seconds": cpu, "peak_gb": peak_memory() / 1e9}
+
+
+def unet_options(job):
+    """What this U-Net is made with: its masks are resampled to the nearest pixel, the only way it has."""
+    return {name: value for name, value in job["unet"].items() if name != "mask_resampling"}
 
 
 def guided(model, scale, one_batch):

@@ -13,18 +13,18 @@ import yaml
 
 from benchmarks import torch_twin
 from runtime.errors import RunError, run_script
-from tests.helpers import ROOT, TINY_UNET, on_cpu
+from tests.helpers import ROOT, TINY_AUTOENCODER, TINY_UNET, on_cpu
 
 TORCH = os.environ.get("TORCH_PYTHON")
 TRAIN = {"lr": 1.0e-4, "ema": 0.9999}
-LINES = {"forward": 1e-4, "guided": 6e-4, "train": 1e-5}
+LINES = {"forward": 1e-4, "guided": 6e-4, "train": 1e-5, "encode": 1e-4, "decode": 1e-4}
 
 
 @pytest.mark.parametrize("arguments, said", [
     (["--repeats", "0"], "--repeats is 0, expected at least 1"),
     (["--threads", "-1"], "--threads is -1, expected at least 1"),
     (["--full", "--config", "small"], "--full and --config small: expected one of them"),
-    (["--what", "forward,backward"], "--what: 'backward' is not one of forward, guided, train"),
+    (["--what", "forward,backward"], "--what: 'backward' is not one of forward, guided, train, encode, decode"),
     (["--dtypes", "float16"], "--dtypes: 'float16' is not one of float32, bfloat16"),
     (["--modes", "fast"], "--modes: 'fast' is not one of eager, compile"),
     (["--torch_python", "no/such/python"], "--torch_python: no/such/python does not run (No such file or directory)"),
@@ -132,21 +132,28 @@ def test_our_side_computes_what_the_network_the_guidance_and_the_loss_compute(tm
     from ldm.guidance import guided
     from ldm.losses import diffusion_loss
     from ldm.schedule import make_schedule
+    from models.autoencoder import build_autoencoder
     from models.unet import build_unet
     from models.weights.checkpoint import fill
     from runtime.backend import jt
     job = {"unet": dataclasses.asdict(TINY_UNET), "weights": str(tmp_path / "w.npz"), "inputs": str(tmp_path / "i.npz"),
+           "autoencoder": dataclasses.asdict(TINY_AUTOENCODER), "autoencoder_weights": str(tmp_path / "a.npz"),
            "t": [500, 0], "scale": 3.5, "train": TRAIN, "precision": "float32"}
     z, z_0, eps = (rng.standard_normal((2, 3, 8, 12), dtype=np.float32) for _ in range(3))
     labels = rng.integers(-1, 29, (2, 8, 12)).astype(np.int32)
-    np.savez(job["inputs"], z=z, z_0=z_0, eps=eps, labels=labels)
+    x = rng.uniform(-1, 1, (2, 3, 32, 48)).astype(np.float32)
+    np.savez(job["inputs"], z=z, z_0=z_0, eps=eps, labels=labels, x=x)
     ours = Ours()
-    ours.draw(job["unet"], seed=3, path=job["weights"])
+    ours.draw(job, "forward", seed=3, path=job["weights"])
+    ours.draw(job, "encode", seed=3, path=job["autoencoder_weights"])
+    autoencoder = build_autoencoder(TINY_AUTOENCODER)
+    fill(autoencoder, dict(np.load(job["autoencoder_weights"])), "drawn")
     model = build_unet(TINY_UNET)
     fill(model, dict(np.load(job["weights"])), "drawn")
     assert all(np.abs(var.numpy()).max() > 0 for var in model.parameters()), "what is zero would hide what is before it"
     with jt.no_grad():
-        expected = {"forward": model(jt.array(z), 500, jt.array(labels)).numpy(),
+        expected = {"encode": autoencoder.encode(jt.array(x)).numpy(), "decode": autoencoder.decode(jt.array(z)).numpy(),
+                    "forward": model(jt.array(z), 500, jt.array(labels)).numpy(),
                     "guided": guided(model, 3.5)(jt.array(z), 500, jt.array(labels)).numpy(),
                     "train": diffusion_loss(model, jt.array(z_0), jt.array(labels), [500, 0], jt.array(eps),
                                             make_schedule("linear", 1000))["loss"].numpy()}
@@ -163,7 +170,8 @@ def test_our_side_computes_what_the_network_the_guidance_and_the_loss_compute(tm
 @pytest.mark.skipif(not TORCH, reason="TORCH_PYTHON names no Python with PyTorch")
 def test_pytorch_computes_the_same_forward_guided_step_and_losses(tmp_path):
     config = tmp_path / "tiny.yaml"
-    config.write_text(yaml.safe_dump({"data": {"height": 32, "width": 48}, "unet": dataclasses.asdict(TINY_UNET)}))
+    config.write_text(yaml.safe_dump({"data": {"height": 32, "width": 48}, "unet": dataclasses.asdict(TINY_UNET),
+                                      "autoencoder": dataclasses.asdict(TINY_AUTOENCODER)}))
     options = "--batch 2 --modes eager --repeats 2 --tries 1 --dtypes float32 --markdown".split()
     command = [sys.executable, "-m", "benchmarks.torch_twin", "--torch_python", TORCH, "--config", config, *options]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "IIDM_DEVICE": "cpu"}, capture_output=True, text=True,
@@ -171,7 +179,7 @@ def test_pytorch_computes_the_same_forward_guided_step_and_losses(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     rows = [json.loads(line) for line in lines if line.startswith("{")]
-    assert [row["what"] for row in rows] == list(LINES) and len(lines) == 3 + 2 + 3
+    assert [row["what"] for row in rows] == list(LINES) and len(lines) == 5 + 2 + 5
     for row in rows:
         assert row["max_difference"] < LINES[row["what"]], row
         assert row["ratio"] == pytest.approx(row["ours_seconds"] / row["torch_seconds"])
