@@ -14,6 +14,8 @@ EXAMPLES = """examples:
   python train.py --input_path train_resized --config gaugan --stage statistics    its statistics computed again
   python train.py --input_path train_resized --config iidm_turbo --stage distil --set train.distil.teacher=FILE
                     a student of a trained U-Net that paints an image in a dozen network calls
+  python train.py --input_path train_resized --stage tiny          a small autoencoder in the given one's image, for the way
+                    between rounds: test.py --set sampling.between=FILE
   python train.py --input_path train_resized --stage segmenter     a segmenter for evaluate.py; begins with
                     weights trained on ImageNet or ADE20K where --set train.segmenter.init_from=FILE names some
 
@@ -28,7 +30,7 @@ def parse(argv):
     parser.add_argument("--config", default="iidm", help="a yaml, or the name of one in configs/ (default: iidm)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides an option; repeatable")
     parser.add_argument("--stage", default="all",
-                        choices=["autoencoder", "unet", "distil", "segmenter", "gan", "statistics", "all"],
+                        choices=["autoencoder", "unet", "distil", "tiny", "segmenter", "gan", "statistics", "all"],
                         help="what to train (default: all: the U-Net, before it the autoencoder if its file is missing)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last saved state")
     parser.add_argument("--track", choices=["none", "tensorboard", "swanlab", "wandb"],
@@ -44,7 +46,7 @@ def main(argv):
     if config.train.network == "gan" or args.stage in ("gan", "statistics"):
         return train_row(config, args)
     path = find_autoencoder(config.autoencoder.path)
-    opens_autoencoder = path is not None and args.stage in ("unet", "distil", "all")
+    opens_autoencoder = path is not None and args.stage in ("unet", "distil", "tiny", "all")
     if not opens_autoencoder:
         check_config(config, args.config)                    # else when the autoencoder's file has told its architecture
     pairs = checked_pairs(args.input_path, config.data)
@@ -57,12 +59,13 @@ def main(argv):
     from training.distil import train_student
     from training.ranks import ranks_here
     from training.segmenter import train_segmenter
+    from training.tiny import train_tiny
     from training.unet import train_unet
     from training.upsampler import train_upsampler
     if not opens_autoencoder or args.stage not in ("all", "unet", "distil"):
         one_process(why="the U-Net alone is trained by several, on the autoencoder that --stage autoencoder makes before")
     ranks = ranks_here()                                     # several processes: an error in one ends all from here on
-    if args.stage in ("unet", "distil") and path is None:
+    if args.stage in ("unet", "distil", "tiny") and path is None:
         raise UserError(f"{config.autoencoder.path}: no such file, expected the autoencoder's weights; --stage autoencoder "
                         "makes them")
     ahead = [args.stage] if args.stage != "all" else ["unet"] if opens_autoencoder else ["autoencoder", "unet"]
@@ -77,6 +80,8 @@ def main(argv):
     print("\n".join([config_yaml(config), *notes]), flush=True)
     if args.stage == "segmenter":
         return train_segmenter(config, pairs, args.resume)
+    if args.stage == "tiny":
+        return train_tiny(config, pairs, autoencoder, args.resume)
     if not opens_autoencoder:
         make = train_upsampler if config.autoencoder.upsampler else train_autoencoder
         autoencoder = make(config, pairs, args.resume)

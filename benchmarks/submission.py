@@ -5,7 +5,8 @@ with what each took (real_over_composed, the median): a shared machine's speed c
 size, where the published recipe would take hours an image on a CPU, the sum alone: measured seconds of a plain step (two
 forwards), of our guided and unguided steps, of what is made once per mask, of encoding, decoding and colour transfer, times
 how often each recipe needs them. S is the style similarity of the images that were really made, M their mask accuracy by a
-segmenter, where one is given.
+segmenter, where one is given. "tiny between" is our way with a tiny autoencoder (train.py --stage tiny) on the way from a round
+to the next, its weights random: the sum of parts again.
 """
 import argparse
 import contextlib
@@ -66,6 +67,7 @@ def main():
             compute_in(network, precision, store=True)
     recipes = (("published, plain way", published, "plain"), ("published, our way", published, "ours"),
                (f"{args.recipe}, our way", ours, "ours"))
+    tiny = f"{args.recipe}, tiny between"
     measured = [measure(config, autoencoder, model, repeats)]
 
     def composed(found, sampling, way):
@@ -89,10 +91,13 @@ def main():
     parts = result["parts"] = {part: statistics.median(found[part] for found in measured) for part in measured[0]}
     for name, sampling, way in recipes:
         result[name]["composed_seconds"] = compose(sampling, schedule, (way == "plain" and plain_parts) or parts, way)
+    result[tiny] = {"evaluations": result[f"{args.recipe}, our way"]["evaluations"],
+                    "composed_seconds": compose(ours, schedule, parts, "tiny")}
     if plain_parts:
         result["float32_parts"] = plain_parts
-    plain, fast = (result[name]["composed_seconds"] for name in ("published, plain way", f"{args.recipe}, our way"))
-    print(json.dumps({**result, "composed_ratio": fast / plain, "peak_mb": peak_mb()}))
+    ways = ("published, plain way", f"{args.recipe}, our way", tiny)
+    plain, fast, least = (result[name]["composed_seconds"] for name in ways)
+    print(json.dumps({**result, "composed_ratio": fast / plain, "composed_ratio_tiny": least / plain, "peak_mb": peak_mb()}))
 
 
 def published_size():
@@ -122,7 +127,8 @@ def measure(config, autoencoder, model, repeats):
     labels = areas(rng, 1, height // factor, width // factor, config.unet.classes)
     z = jt.array(rng.standard_normal((1, config.unet.latent_channels, height // factor, width // factor), dtype=np.float32))
     m, prepared = jt.array(labels), CachedUNet(model)
-    x = from_uint8(image)
+    x, tiny = from_uint8(image), build_autoencoder(config.tiny.like(config.autoencoder))
+    initialise(tiny, seed=0)
     jt.sync([z, m, x])
 
     def once_per_mask():
@@ -135,6 +141,8 @@ def measure(config, autoencoder, model, repeats):
                 "plain_unguided_step": step(model, 1), "once_per_mask": seconds(once_per_mask, repeats),
                 "encode": seconds(lambda: [autoencoder.encode(x)], repeats),
                 "decode": seconds(lambda: [autoencoder.decode(z)], repeats),
+                "tiny_encode": seconds(lambda: [tiny.encode(x)], repeats),
+                "tiny_decode": seconds(lambda: [tiny.decode(z)], repeats),
                 "to_uint8": timed(lambda: to_uint8(x)),
                 "colour_transfer": timed(lambda: transfer("cielab8", image[0], image[0]))}
 
@@ -148,13 +156,16 @@ def timed(run):
 
 
 def compose(sampling, schedule, parts, way):
-    """Seconds per image from the parts."""
+    """Seconds per image from the parts. way: plain, ours, or tiny: ours with the tiny autoencoder between rounds."""
     plain, total = way == "plain", 0 if way == "plain" else parts["once_per_mask"]
+    between = "tiny_" if way == "tiny" else ""
     for k, round_ in enumerate(sampling.rounds):
         with_guidance = calls(round_, schedule) - round_.steps          # a guided step counts two calls
         total += with_guidance * parts["plain_guided_step" if plain else "guided_step"]
         total += (round_.steps - with_guidance) * parts["plain_unguided_step" if plain else "unguided_step"]
-        total += parts["encode"] + parts["decode"] + parts["to_uint8"] + (parts["colour_transfer"] if k else 0)
+        last = k == len(sampling.rounds) - 1
+        total += parts[f"{between if k else ''}encode"] + parts[f"{'' if last else between}decode"]
+        total += parts["to_uint8"] + (parts["colour_transfer"] if k else 0)
     return total
 
 

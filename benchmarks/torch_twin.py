@@ -144,8 +144,8 @@ class Bench:
                             "twin has no other")
         code = config.autoencoder
         if {"encode", "decode"} & {*args.what} and (code.kind != "vq" or code.attention_levels):
-            raise UserError("--what: encode and decode are of an autoencoder of kind vq without attention in its levels; expected "
-                            "--what forward,guided,train here")
+            raise UserError("--what: encode and decode are of an autoencoder of kind vq without attention in its levels; "
+                            "expected --what forward,guided,train here")
         self.job = {"unet": tree["unet"], "weights": str(folder / "weights.npz"), "inputs": str(folder / "inputs.npz"),
                     "scale": SCALE, "t": np.linspace(500, 0, args.batch).astype(int).tolist(),
                     "autoencoder": tree["autoencoder"], "autoencoder_weights": str(folder / "autoencoder.npz"),

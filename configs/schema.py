@@ -73,6 +73,23 @@ class AutoencoderConfig:
 
 
 @dataclass
+class TinyConfig:
+    """A small autoencoder that imitates the given one, for the way between two rounds (training/tiny.py)."""
+    channels: int = ranged(64, 4, 1024)
+    res_blocks: int = ranged(3, 1, 64)          # at each size but the image's
+
+    def check(self):
+        if self.channels % 4:
+            raise ConfigError(f"tiny.channels is {self.channels}, expected a multiple of 4")
+
+    def like(self, autoencoder):
+        """The AutoencoderConfig of one with the latents of another's."""
+        levels = autoencoder.factor.bit_length()
+        return AutoencoderConfig(path="", kind="tiny", channels=self.channels, channel_mult=[1] * levels,
+                                 res_blocks=self.res_blocks, z_channels=autoencoder.embed_dim, embed_dim=autoencoder.embed_dim)
+
+
+@dataclass
 class UNetConfig:
     channels: int = ranged(256, 1, 8192)        # width of the first level
     channel_mult: list[int] = ranged(lambda: [1, 1, 2, 3, 4], 1, 64, length=(1, 8))
@@ -139,6 +156,8 @@ class TrainConfig:
     unet: StageConfig = field(default_factory=lambda: StageConfig(steps=270000))
     distil: DistilStage = field(default_factory=lambda: DistilStage(
         steps=20000, batch_size=4, lr=5.0e-5, warmup=100, decay=True, ema=0.999, save_every=1000, sample_every=1000))
+    tiny: StageConfig = field(default_factory=lambda: StageConfig(
+        steps=20000, batch_size=4, lr=1.0e-3, warmup=100, decay=True, crop=256, ema=0.999, save_every=1000, sample_every=1000))
     segmenter: StageConfig = field(default_factory=lambda: StageConfig(
         steps=40000, batch_size=8, lr=2.0e-4, warmup=500, decay=True, weight_decay=0.01, ema=0.999, save_every=2000,
         sample_every=2000))
@@ -244,6 +263,7 @@ class SamplingConfig:
     # memory for images on their way through the autoencoder; at least one goes at a time
     autoencoder_gb: float = ranged(2.0, 0, 1.0e6)
     large: LargeConfig = field(default_factory=LargeConfig)
+    between: str = ""                 # the file of a tiny autoencoder, what --stage tiny made, for the way between rounds
     truncate: bool = False            # as the published code: float to uint8 by truncation, not rounding
     # as the published code, with 75: images pass through JPEG files of this quality; 0 = no
     jpeg_between_rounds: int = ranged(0, 0, 100)
@@ -263,6 +283,7 @@ class OutputConfig:
 class Config:
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    tiny: TinyConfig = field(default_factory=TinyConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     gan: GanConfig = field(default_factory=GanConfig)

@@ -1,4 +1,5 @@
-"""How one network is trained: the options of train.autoencoder, train.unet, train.distil, train.segmenter and train.gan."""
+"""How one network is trained: the options of train.autoencoder, train.unet, train.distil, train.tiny, train.segmenter and
+train.gan."""
 from dataclasses import dataclass
 
 from configs.ranges import MANY, ConfigError, one_of, ranged

@@ -13,24 +13,27 @@ from runtime.errors import RunError
 
 
 def synthesise(encode, decode, model, references, labels, names, sampling, schedule, latent_channels=3,
-               progress=None, latent_size=None, reference_labels=None, large=None):
+               progress=None, latent_size=None, reference_labels=None, large=None, between=None):
     """Algorithm 2 for a batch -> (images uint8 (B, H, W, 3), network evaluations per image).
 
     encode: x (B, 3, H, W) -> z_0 (B, C, h, w); decode: back; model: theta* of Eq. (7), callable (z, t, labels)
     -> eps. references: X_R, uint8 (B, H, W, 3); labels: m, int (B, h, w); names: B strings that key each image's
     noise; sampling: SamplingConfig, one RoundConfig for every k; progress(): called after every denoising step;
     latent_size: (h, w) where labels are larger than the latents; reference_labels: the references' own masks, for a
-    colour transfer by class; large: a ldm.large.Large where the images are to be larger than the references.
+    colour transfer by class; large: a ldm.large.Large where the images are to be larger than the references; between: another
+    (encode, decode) for the way from a round to the next, where the first and the last image are not concerned.
     """
     references, labels = np.asarray(references), np.asarray(labels, dtype=np.int32)
     assert len(references) == len(labels) == len(names), (len(references), len(labels), len(names))
     shape = (latent_channels, *(latent_size or labels.shape[1:]))
-    images, m = references, jt.array(labels)
+    images, m, last = references, jt.array(labels), len(sampling.rounds) - 1
+    coder, others = (encode, decode), between or (encode, decode)
     with jt.no_grad():
         for k, r in enumerate(sampling.rounds):                               # K rounds of refinement
             noise = lambda key: normal(sampling.seed, names, k, shape, key)   # noqa: B023 (used in its round only)
             if k > 0:
                 images = recoloured(images, references, sampling, labels, reference_labels)            # Eq. (6)
+            encode, decode = (others if k else coder)[0], (coder if k == last else others)[1]
             z_T = noised(encode, images, r, schedule, jt.array(noise("start")))                       # Eq. (1)
             z_0 = denoise(guided_in(model, r), z_T, m, points_of(r, schedule), r.sampler, r.eta, noise, progress)  # Eq. (5)
             check_finite(z_0, names, k)

@@ -2,16 +2,17 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from configs.reading import config_dict, config_from, load_config, read_yaml, resolve, section_from
 from ldm.schedule import make_schedule
 from models import precision
+from models.autoencoder import build_autoencoder
 from models.cached_unet import CachedUNet
 from models.unet import build_unet
 from models.weights.checkpoint import fill, weights_hash
 from models.weights.files import SUFFIXES, find_autoencoder
-from models.weights.loading import autoencoder_config, check_architecture, load_autoencoder, open_weights
+from models.weights.loading import autoencoder_config, check_architecture, is_ours, load_autoencoder, open_weights
 from models.weights.ranking import ranked
 from runtime.backend import jt
 from runtime.errors import UserError
@@ -20,6 +21,7 @@ from sampling.distilled import check_rounds
 RELEASED = Path("checkpoints/iidm.safetensors")
 PUBLISHED = [Path("checkpoints/average-176k-266k.pkl"),                     # the authors' own name for theirs
              *(RELEASED.with_suffix(suffix) for suffix in SUFFIXES if suffix != ".safetensors")]
+IMITATES = "imitates"          # of a tiny autoencoder's `extra`: the hash of the one that it was made to imitate
 FREE = ("sampling", "output")  # the sections that may differ from the checkpoint's
 
 
@@ -30,7 +32,8 @@ class Networks:
     decode: Callable                  # and back
     unet: Callable                    # theta* of Eq. (7): (z, t, labels) -> eps
     schedule: object                  # ldm.schedule.Schedule
-    hashes: dict                      # {"unet", "autoencoder": hash of the weights}
+    hashes: dict                      # {"unet", "autoencoder": hash of the weights}, and of "between" where there is one
+    between: Optional[tuple] = None   # (encode, decode) for the way between rounds, where they are not those above
 
 
 def find_checkpoint(given=None):
@@ -128,12 +131,35 @@ def load_networks(config, checkpoint, weights):
     config.sampling.precision = precision.resolve(config.sampling.precision)
     if precision.imitated(config.sampling.precision):
         print(precision.imitated(config.sampling.precision))
+    between = open_between(config, hashes)
     for network in (unet, autoencoder):
         precision.compute_in(network, config.sampling.precision, store=True)
     rows = rows_at_once(config.autoencoder, config.data, config.sampling.autoencoder_gb)
     return Networks(in_parts(autoencoder.encode, rows), in_parts(autoencoder.decode, rows),
                     CachedUNet(unet, config.sampling.spade_cache_gb),
-                    make_schedule(config.diffusion.schedule, config.diffusion.timesteps), hashes)
+                    make_schedule(config.diffusion.schedule, config.diffusion.timesteps), hashes, between)
+
+
+def open_between(config, hashes):
+    """(encode, decode) of the tiny autoencoder in sampling.between, its hash put beside the others; None where there is none.
+    UserError where it imitates another autoencoder than the one at hand."""
+    path = config.sampling.between
+    if not path:
+        return None
+    if not Path(path).is_file() or not is_ours(path):
+        raise UserError(f"sampling.between is {path}: not a checkpoint of train.py --stage tiny, expected one")
+    weights = open_weights(path, "tiny")
+    theirs = weights.header.config
+    section = section_from("tiny", theirs.get("tiny", {}), path).like(section_from("autoencoder", theirs["autoencoder"], path))
+    check_architecture(path, weights, section)
+    found = weights.header.extra.get(IMITATES, "")
+    if found != hashes["autoencoder"]:
+        raise UserError(f"{path}: imitates {found[:12] or 'no other'} autoencoder, expected one that imitates "
+                        f"{config.autoencoder.path} ({hashes['autoencoder'][:12]}); train.py --stage tiny makes it")
+    model = build_autoencoder(section)
+    fill(model, weights.tensors, path)
+    hashes["between"] = weights_hash(model)
+    return model.encode, model.decode
 
 
 def in_parts(network, rows):

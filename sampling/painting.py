@@ -100,7 +100,7 @@ class Painter:
             return synthesise(net.encode, net.decode, net.unet, references, labels, names, self.config.sampling,
                               net.schedule, self.config.unet.latent_channels,
                               progress=lambda: progress(len(batch)), latent_size=self.config.latent_size,
-                              reference_labels=theirs, large=large)[0]
+                              reference_labels=theirs, large=large, between=net.between)[0]
 
         if self.selection.candidates == 1:
             return synthesised(stems)

@@ -151,6 +151,8 @@ def manifest_settings(config, hashes, selected=None):
     sampling = config_dict(config)["sampling"]
     for name in SAME_IMAGES:
         sampling.pop(name)
+    if not sampling.pop("between"):
+        hashes = {name: code for name, code in hashes.items() if name != "between"}
     if not sampling["large"]["width"]:
         sampling.pop("large")                                                  # which earlier manifests do not have
     own = {"classes": dataclasses.asdict(config.data.classes)} if config.data.class_set.own else {}

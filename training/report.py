@@ -16,7 +16,7 @@ from runtime.errors import UserError, run_script
 from runtime.files import write_bytes
 from runtime.log import RunLog
 
-STAGES = ("unet", "distil", "autoencoder", "segmenter", "gan")
+STAGES = ("unet", "distil", "autoencoder", "tiny", "segmenter", "gan")
 CURVES = (("losses", ("loss", "val_loss", "mse", "l1", "vb", "val_mse", "val_vb"), True),
           ("loss by quarter of the timesteps, q1 the least noise", ("loss_q1", "loss_q2", "loss_q3", "loss_q4"), True),
           ("the adversary's losses, and its weight", ("adversarial", "d_real", "d_fake", "adaptive"), False),

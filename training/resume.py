@@ -8,9 +8,10 @@ FREE = {"steps", "save_every", "sample_every", "keep", "keep_best", "workers", "
 # What a stage computes depends on these sections, besides its own options.
 SECTIONS = {"autoencoder": ("autoencoder", "data"), "unet": ("autoencoder", "data", "unet", "diffusion"),
             "distil": ("autoencoder", "data", "unet", "diffusion"),
+            "tiny": ("autoencoder", "data", "tiny"),
             "segmenter": ("data", "segmenter"), "gan": ("data", "gan")}
-SHARED = {"autoencoder": ("seed",), "unet": ("seed", "precision"), "distil": ("seed", "precision"), "segmenter": ("seed",),
-          "gan": ("seed",)}                                                                                 # of `train`
+SHARED = {"autoencoder": ("seed",), "unet": ("seed", "precision"), "distil": ("seed", "precision"), "tiny": ("seed",),
+          "segmenter": ("seed",), "gan": ("seed",)}                                         # of `train`
 
 
 def check_resume(where, header, config, stage, extra):

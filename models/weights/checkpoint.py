@@ -20,7 +20,7 @@ from runtime.documents import parse_json
 from runtime.errors import RunError, UserError
 from runtime.files import replacing, room_for
 
-KINDS = ("unet", "autoencoder", "segmenter", "gan")
+KINDS = ("unet", "autoencoder", "tiny", "segmenter", "gan")
 STAGES = {"distil": "unet"}                          # of training, those whose network is another kind than their name
 RAW = "raw."
 FORMAT = "iidm-1"
@@ -31,7 +31,7 @@ DTYPES = {"float32": "F32", "float16": "F16", "float64": "F64"}
 @dataclass
 class Header:
     """What a checkpoint says of itself."""
-    kind: str                                        # unet | autoencoder | segmenter
+    kind: str                                        # unet | autoencoder | tiny | segmenter | gan
     config: dict                                     # the whole experiment, as configs/schema.py reads it
     step: int = 0
     weights: str = "ema"                             # what the plain names hold: ema | raw
