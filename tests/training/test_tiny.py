@@ -15,8 +15,8 @@ from tests.training.test_distil import place  # noqa: F401 (a fixture)
 
 OPTIONS = {"data.height": 32, "data.width": 48, "data.validation": 2, "data.flip": False, "tiny.channels": 8,
            "tiny.res_blocks": 1, "train.tiny.steps": 4, "train.tiny.batch_size": 2, "train.tiny.crop": 16,
-           "train.tiny.lr": 0.01, "train.tiny.decay": False, "train.tiny.warmup": 0, "train.tiny.ema": 0.5, "train.tiny.save_every": 2,
-           "train.tiny.sample_every": 4,
+           "train.tiny.lr": 0.01, "train.tiny.decay": False, "train.tiny.warmup": 0, "train.tiny.ema": 0.5,
+           "train.tiny.save_every": 2, "train.tiny.sample_every": 4,
            **{f"unet.{name}": value for name, value in vars(TINY_UNET).items()}}
 
 
