@@ -1,14 +1,13 @@
 """A student of distillation paints by the rounds that it was taught, and nothing else paints by such rounds."""
 from ldm.distillation import lesson
+from models.weights.checkpoint import TAUGHT
 from runtime.errors import UserError
-
-KEY = "distilled"          # of a checkpoint's `extra`: ldm.distillation.taught(), where it is a student's
 
 
 def check_rounds(checkpoint, header, sampling):
     """UserError where a checkpoint is a student's and a round of a SamplingConfig is not one that it was taught, or where it is
     none and a round asks for one. header: the checkpoint's."""
-    known = (header.extra.get(KEY) or {}).get("rounds", [])
+    known = (header.extra.get(TAUGHT) or {}).get("rounds", [])
     rounds = [(f"round {k}", r) for k, r in enumerate(sampling.rounds, start=1)]
     rounds += [("sampling.large.round", sampling.large.round)] if sampling.large.width else []
     problems = []

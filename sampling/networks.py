@@ -10,7 +10,7 @@ from models import precision
 from models.autoencoder import build_autoencoder
 from models.cached_unet import CachedUNet
 from models.unet import build_unet
-from models.weights.checkpoint import fill, weights_hash
+from models.weights.checkpoint import IMITATES, fill, weights_hash
 from models.weights.files import SUFFIXES, find_autoencoder
 from models.weights.loading import autoencoder_config, check_architecture, is_ours, load_autoencoder, open_weights
 from models.weights.ranking import ranked
@@ -21,7 +21,6 @@ from sampling.distilled import check_rounds
 RELEASED = Path("checkpoints/iidm.safetensors")
 PUBLISHED = [Path("checkpoints/average-176k-266k.pkl"),                     # the authors' own name for theirs
              *(RELEASED.with_suffix(suffix) for suffix in SUFFIXES if suffix != ".safetensors")]
-IMITATES = "imitates"          # of a tiny autoencoder's `extra`: the hash of the one that it was made to imitate
 FREE = ("sampling", "output")  # the sections that may differ from the checkpoint's
 
 

@@ -15,11 +15,10 @@ from models.cached_unet import CachedUNet
 from models.checkpointing import CheckpointedUNet
 from models.precision import compute_in, resolve
 from models.unet import build_unet
-from models.weights.checkpoint import weights_hash
+from models.weights.checkpoint import TAUGHT, weights_hash
 from models.weights.loading import load_weights
 from runtime.backend import jt
 from runtime.errors import UserError
-from sampling.distilled import KEY
 from training.ranks import ranks_here
 from training.run import Run
 from training.unet import SHOWN, cached_latents, preview, rows_of, split_rows
@@ -36,14 +35,14 @@ def train_student(config, pairs, autoencoder, resume):
     config.train.precision = resolve(config.train.precision)
     teacher, model = build_unet(config.unet), build_unet(config.unet)
     header = load_weights(teacher, options.teacher, "unet")
-    if header.extra.get(KEY):
+    if header.extra.get(TAUGHT):
         raise UserError(f"{options.teacher}: is a student itself, expected the U-Net that it was made of")
     load_weights(model, options.init_from or options.teacher, "unet")
     for network in (teacher, model):
         compute_in(network, config.train.precision)
     code, ranks = weights_hash(autoencoder), ranks_here()
     known = taught(rounds, weights_hash(teacher), options.solver, options.teacher_steps)
-    run = Run(config, "distil", model, extra={"autoencoder": code, KEY: known}, precision=config.train.precision, ranks=ranks)
+    run = Run(config, "distil", model, {"autoencoder": code, TAUGHT: known}, config.train.precision, ranks)
     run.check(resume)
     latents = cached_latents(pairs, autoencoder, code, config, ranks)
     run.start(resume)

@@ -1,5 +1,6 @@
 """Whether a run may go on from its saved state: what a step computes must be as it was."""
 from configs.reading import config_dict, config_from
+from models.weights.checkpoint import TAUGHT
 from runtime.errors import UserError
 
 # Options that do not change what a step computes: a resumed run may differ in them.
@@ -22,7 +23,7 @@ def check_resume(where, header, config, stage, extra):
     free = FREE - {"steps"} if falls else FREE
     # What the state's version did not know yet has its default.
     old, new, problems = config_dict(config_from(header.config, whole=False)), config_dict(config), []
-    if header.extra.get("distilled") != extra.get("distilled"):
+    if header.extra.get(TAUGHT) != extra.get(TAUGHT):
         problems.append(f"{where}: was taught other rounds, or by another teacher or solver, than the config says now")
     if header.extra.get("autoencoder") != extra.get("autoencoder"):
         problems.append(f"{where}: was trained on latents of another autoencoder than {config.autoencoder.path}")

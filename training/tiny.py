@@ -12,12 +12,11 @@ from ldm.noise import generator
 from ldm.pixels import from_uint8, to_uint8
 from models.autoencoder import build_autoencoder
 from models.layers import initialise
-from models.weights.checkpoint import weights_hash
+from models.weights.checkpoint import IMITATES, weights_hash
 from models.weights.loading import load_weights
 from runtime import pictures
 from runtime.backend import jt
 from runtime.errors import UserError
-from sampling.networks import IMITATES
 from training.autoencoder import augment
 from training.run import Run
 

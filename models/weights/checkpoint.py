@@ -22,6 +22,8 @@ from runtime.files import replacing, room_for
 
 KINDS = ("unet", "autoencoder", "tiny", "segmenter", "gan")
 STAGES = {"distil": "unet"}                          # of training, those whose network is another kind than their name
+# Of a Header's extra: what a student was taught (ldm/distillation.py); the hash of the autoencoder that a tiny one imitates.
+TAUGHT, IMITATES = "distilled", "imitates"
 RAW = "raw."
 FORMAT = "iidm-1"
 UNKNOWN = "0" * 64                                   # in a checksum's place until it is known

@@ -6,12 +6,12 @@ import pytest
 from configs.reading import load_config
 from configs.schema import LargeConfig, RoundConfig
 from ldm.distillation import taught
-from models.weights.checkpoint import Header
+from models.weights.checkpoint import TAUGHT, Header
 from runtime.errors import UserError
-from sampling.distilled import KEY, check_rounds
+from sampling.distilled import check_rounds
 
 TURBO = load_config("iidm_turbo").sampling
-STUDENT = Header("unet", {}, extra={KEY: taught(TURBO.rounds, "a" * 64, "dpm++2m", 2)})
+STUDENT = Header("unet", {}, extra={TAUGHT: taught(TURBO.rounds, "a" * 64, "dpm++2m", 2)})
 OTHER = Header("unet", {}, extra={"autoencoder": "b" * 64})
 
 

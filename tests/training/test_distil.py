@@ -11,11 +11,10 @@ import train
 from configs.reading import config_dict, load_config
 from data.synthetic import write_dataset
 from models.layers import parameters_of
-from models.weights.checkpoint import Header, read_header, weights_hash, write_checkpoint
+from models.weights.checkpoint import TAUGHT, Header, read_header, weights_hash, write_checkpoint
 from models.weights.ranking import ranked
 from runtime.errors import UserError
 from runtime.log import RunLog
-from sampling.distilled import KEY
 from sampling.networks import find_checkpoint
 from tests.helpers import TINY_AUTOENCODER, TINY_UNET, on_cpu, tiny_autoencoder, tiny_unet
 
@@ -65,7 +64,7 @@ def student(place):
 
 def test_a_student_is_a_unet_that_says_what_it_was_taught(place, student):
     (path, header), *_ = ranked(student, "distil")
-    known = header.extra[KEY]
+    known = header.extra[TAUGHT]
     assert read_header(path, "unet").step == header.step and known["teacher"] == weights_hash(tiny_unet())
     assert [one["timesteps"] for one in known["rounds"]] == [[598.0, 250.0], []]
     assert (student / "distil" / "samples" / "00000003.png").is_file()

@@ -5,11 +5,10 @@ from safetensors.numpy import load_file
 
 import test as painting
 import train
-from models.weights.checkpoint import read_header, weights_hash
+from models.weights.checkpoint import IMITATES, read_header, weights_hash
 from models.weights.ranking import ranked
 from runtime.errors import UserError
 from runtime.log import RunLog
-from sampling.networks import IMITATES
 from tests.helpers import TINY_UNET, on_cpu, tiny_autoencoder
 from tests.training.test_distil import place  # noqa: F401 (a fixture)
 
