@@ -29,19 +29,22 @@ from runtime.errors import RunError, UserError, run_script
 ROOT = Path(__file__).resolve().parent.parent
 SCALE = 3.5                                              # of guidance
 WHATS = ("forward", "guided", "train", "encode", "decode")
+SCORERS = ("inception", "segformer")                      # not asked for unless named: they need torchvision and transformers
 DTYPES = ("float32", "bfloat16")
 MODES = ("eager", "compile", "freezing", "reduce-overhead", "max-autotune")
 DEFAULT_MODES = {"cpu": ["compile", "freezing"], "cuda": ["reduce-overhead", "max-autotune"]}
 # glibc gives freed memory back at once and takes it anew, which costs PyTorch's operators 5 % in page faults on a CPU.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2 ** 32), "MALLOC_TRIM_THRESHOLD_": str(2 ** 33)}
 # In float32. Guidance multiplies the forward's difference by up to 2 s - 1 = 6; losses: relative, of the first step.
-LARGEST = {"forward": 1e-4, "guided": 6e-4, "train": 1e-5, "encode": 1e-4, "decode": 1e-4}
+LARGEST = {"forward": 1e-4, "guided": 6e-4, "train": 1e-5, "encode": 1e-4, "decode": 1e-4, "inception": 1e-3,
+           "segformer": 1e-3}
 
 EPILOG = """examples:
   python -m venv torch && torch/bin/pip install torch numpy        # PyTorch is in no requirements.txt: it has its own place
   python -m benchmarks.torch_twin --torch_python torch/bin/python                      the demo's size, minutes
   python -m benchmarks.torch_twin --torch_python torch/bin/python --full --markdown    the published size: an hour on 2 cores
   python -m benchmarks.torch_twin --what guided --dtypes bfloat16 --modes eager        nothing compiled by PyTorch
+  python -m benchmarks.torch_twin --what inception,segformer --modes eager             beside torchvision's and transformers'
 
 One line of JSON a row: seconds (medians), ratio = ours / PyTorch's (below 1 ours is faster), cpu_seconds (of all threads:
 other programs lengthen them less), max_difference of the outputs (train: of the first step's losses, relative; last_difference
@@ -81,7 +84,7 @@ def check(args):
             raise UserError(f"--{name} is {getattr(args, name)}, expected at least 1")
     if args.full and args.config:
         raise UserError(f"--full and --config {args.config}: expected one of them")
-    for name, choices in (("what", WHATS), ("dtypes", DTYPES), ("modes", MODES)):
+    for name, choices in (("what", WHATS + SCORERS), ("dtypes", DTYPES), ("modes", MODES)):
         given = getattr(args, name)
         if given is not None:
             setattr(args, name, given.split(","))
@@ -122,7 +125,7 @@ def main(argv):
         bench = Bench(args, config, Path(folder))
         rows = []
         for what in args.what:
-            for dtype in args.dtypes:
+            for dtype in args.dtypes if what not in SCORERS else ("float32",):       # scores are defined in float32
                 rows.append(bench.row(what, dtype))
                 print(json.dumps(rows[-1]), flush=True)
     if args.markdown:
@@ -155,6 +158,8 @@ class Bench:
         latents = lambda: rng.standard_normal((size[0], config.unet.latent_channels, *size[1:]), dtype=np.float32)
         np.savez(self.job["inputs"], z=latents(), z_0=latents(), eps=latents(),
                  labels=rng.integers(-1, config.unet.classes, size).astype(np.int32),
+                 inception=rng.uniform(-1, 1, (8, 3, 299, 299)).astype(np.float32),
+                 segformer=rng.standard_normal((1, 3, 512, 512), dtype=np.float32),
                  x=rng.uniform(-1, 1, (args.batch, 3, config.data.height, config.data.width)).astype(np.float32))
         with self.ours() as side:
             self.about = side.ask("hello")
@@ -165,6 +170,10 @@ class Bench:
                 raise UserError(f"--torch_python: {self.about_torch['problem']}, expected one, where ours runs; "
                                 "IIDM_DEVICE=cpu compares on the CPU")
             side.ask("draw", job=self.job, what="forward", seed=0, path=self.job["weights"])
+            for what in {*SCORERS} & {*args.what}:
+                self.job[f"{what}_weights"] = str(folder / f"{what}.npz")
+                with self.torch() as other:
+                    other.ask("draw", what=what, path=self.job[f"{what}_weights"])
             side.ask("draw", job=self.job, what="encode", seed=0, path=self.job["autoencoder_weights"])
         self.modes = ["eager"] + [mode for mode in args.modes or DEFAULT_MODES[self.about["device"]] if mode != "eager"]
 
@@ -257,8 +266,9 @@ class Measured:
 
 
 def difference(what, ours, torch):
-    """The greatest difference of two outputs; of losses, relative to ours."""
-    return float(np.max(np.abs(ours - torch) / (np.abs(ours) if what == "train" else 1)))
+    """The greatest difference of two outputs; of losses relative to ours, of features and logits to the greatest of ours."""
+    scale = np.abs(ours) if what == "train" else np.abs(ours).max() if what in SCORERS else 1
+    return float(np.max(np.abs(ours - torch) / scale))
 
 
 def markdown(rows):

@@ -9,6 +9,8 @@ if not __package__:                       # python benchmarks/NAME.py, not -m be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.turns import serve, timed
 from configs.schema import AutoencoderConfig, StageConfig, UNetConfig
+from evaluation.networks.inception import build_inception
+from evaluation.networks.segformer import build_segformer
 from ldm.guidance import guided
 from ldm.losses import diffusion_loss
 from ldm.schedule import make_schedule
@@ -23,6 +25,7 @@ from runtime.processor import multiplies_bfloat16
 from training.state import TrainingState
 
 CODING = ("encode", "decode")
+SCORERS = {"inception": build_inception, "segformer": build_segformer}
 
 
 class Ours:
@@ -46,6 +49,8 @@ class Ours:
 
     def prepare(self, what, job):
         """Makes ready to run `what`, forward, guided, train, encode or decode; nothing is computed yet."""
+        if what in SCORERS:
+            return self.prepare_scorer(what, job)
         model = network(job, what)
         with np.load(job["autoencoder_weights" if what in CODING else "weights"]) as weights:
             for name, var in parameters_of(model).items():
@@ -58,6 +63,15 @@ class Ours:
             self.step = lambda: no_grad(model.encode, x) if what == "encode" else no_grad(model.decode, z)
             return
         self.step = {"forward": self.forward, "guided": self.guided, "train": self.train}[what](model, z, z_0, eps, labels, job)
+
+    def prepare_scorer(self, what, job):
+        """The same for a network that scores, as evaluate.py runs it."""
+        with np.load(job[f"{what}_weights"]) as weights:
+            model = SCORERS[what]({name: weights[name] for name in weights.files})
+        with np.load(job["inputs"]) as inputs:
+            x = jt.array(inputs[what])
+        jt.sync([x, *parameters_of(model).values()])
+        self.step = lambda: no_grad(model, x)
 
     def forward(self, model, z, z_0, eps, labels, job):
         """One call without gradient."""

@@ -18,6 +18,7 @@ import torch
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.torch_autoencoder import Autoencoder
+from benchmarks.torch_metrics import MAKERS, drawn
 from benchmarks.torch_unet import UNet
 from benchmarks.turns import serve, timed
 from runtime.memory import peak_memory
@@ -47,6 +48,10 @@ class Twin:
         self.device = device
         return {"version": torch.__version__, "threads": torch.get_num_threads(),
                 "device": torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()}
+
+    def draw(self, what, path):
+        """Writes the weights of a network that scores, drawn by a seed."""
+        np.savez(path, **{name: value.numpy() for name, value in drawn(what, 0).model.state_dict().items()})
 
     def prepare(self, what, job, dtype, modes, tries):
         """Tries PyTorch's ways to run `what`, makes ready the fastest -> {"settings", "tried": [settings and seconds]}."""
@@ -101,6 +106,8 @@ class Twin:
         if self.device == "cuda":
             torch.cuda.empty_cache()
         self.settings = settings
+        if self.what in MAKERS:
+            return self.build_scorer(settings)
         layout = torch.channels_last if settings["layout"] == "channels_last" else torch.contiguous_format
         dtype = torch.bfloat16 if settings.get("weights") == "cast beforehand" else torch.float32
         coding = self.what in ("encode", "decode")
@@ -126,6 +133,15 @@ class Twin:
             call = model if self.what == "forward" else guided(model, self.job["scale"], settings["form"] == "one batch")
             call, one = compiled(call), t[:1]
             self.step = torch.inference_mode()(lambda: call(z, one, labels))
+
+    def build_scorer(self, settings):
+        """The same for a network that scores."""
+        layout = torch.channels_last if settings["layout"] == "channels_last" else torch.contiguous_format
+        network = drawn(self.what, 0).to(self.device, memory_format=layout)
+        with np.load(self.job["inputs"]) as inputs:
+            x = torch.from_numpy(inputs[self.what]).to(self.device, memory_format=layout)
+        call = network if MODES[settings["mode"]] is None else torch.compile(network, dynamic=False, **MODES[settings["mode"]])
+        self.step = torch.inference_mode()(lambda: call(x))
 
     def run(self, save=None):
         """Runs once. save: a file for what came out."""
@@ -221,4 +237,4 @@ def normal_cdf(x):
 
 if __name__ == "__main__":
     twin = Twin()
-    serve({"hello": twin.hello, "prepare": twin.prepare, "run": twin.run})
+    serve({"hello": twin.hello, "draw": twin.draw, "prepare": twin.prepare, "run": twin.run})

@@ -7,7 +7,7 @@ from configs.schema import COLOUR_TRANSFERS, CONFIGS, ConfigError, SamplingConfi
 from ldm.algorithm2 import evaluations
 from runtime.errors import UserError
 
-NAMED = (("published", "iidm", "Published recipe"))
+NAMED = (("published", "iidm", "Published recipe"),)
 # Those that need no mask of the style picture, which a visitor's photo does not have.
 TRANSFERS = tuple(name for name in COLOUR_TRANSFERS if not name.startswith("class_"))
 WITHOUT_MASK = {"class_cielab": "cielab8", "class_monge_kantorovich": "monge_kantorovich"}

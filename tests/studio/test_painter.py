@@ -141,6 +141,13 @@ def test_fast_is_the_checkpoints_recipe_in_eight_steps_of_unipc_a_round_and_iidm
         applied(from_noise["fast"], asked({"style": "s", "preset": "fast", "strength": 500}, from_noise), "float32")
 
 
+def test_a_student_offers_the_rounds_it_was_taught_and_no_others():
+    found = presets(load_config("iidm_turbo").sampling, make_schedule("linear", 1000))
+    assert list(found) == ["turbo", "sketch"] and [found[id_].evaluations for id_ in found] == [10, 4]
+    with pytest.raises(UserError, match="these weights are a student of distillation"):
+        applied(found["turbo"], asked({"style": "s", "preset": "turbo", "guidance": 2.0}, found), "float32")
+
+
 def test_without_weights_of_ones_own_the_demos_are_taken_and_it_says_so(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     found = open_painter()
