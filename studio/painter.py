@@ -45,7 +45,8 @@ def open_painter(checkpoint=None, autoencoder=None, segmenter=None, precision=No
         autoencoder = autoencoder or shown(demo[1] / "autoencoder.safetensors")
     given = [f"autoencoder.path={autoencoder}"] if autoencoder else []
     given += [f"sampling.precision={precision}"] if precision else []
-    config, weights = settings(checkpoint, demo and demo[0], [*given, "sampling.between="])     # what is watched is decoded once
+    given.append("sampling.between=")                                  # what is watched is decoded by the real one
+    config, weights = settings(checkpoint, demo and demo[0], given)
     return Painter(checkpoint, config, load_networks(config, checkpoint, weights), segmenter, demo)
 
 
