@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 help:
 	@echo 'make demo          the whole of IIDM in miniature on synthetic landscapes, on this machine'
-	@echo 'make demo-table    Table 2 of the paper on synthetic masks, with a small segmenter trained for it'
+	@echo 'make demo-table    Table 2 of the paper on synthetic masks, then Table 1: four GANs trained beside the U-Net, MINUTES=5 each'
 	@echo 'make demo-weights  train the small networks that the demo starts from'
 	@echo 'make studio        paint a mask in the browser and watch it become a landscape; PORT=8000'
 	@echo 'make test          the tests'
@@ -44,6 +44,7 @@ demo: .venv/runtime
 
 demo-table: .venv/runtime
 	$(BIN)/python -m demo.table
+	$(BIN)/python -m demo.rivals --minutes $(or $(MINUTES),5)
 
 demo-weights: .venv/runtime
 	$(BIN)/python -m demo.weights

@@ -51,7 +51,7 @@ def main(argv):
     step(f"One mask in {STYLES} styles", "test.py", test.main, paint(RUN / "styles", RUN / "styles-results"))
     step("Scores", "evaluate.py", evaluate.main,
          ["--gen", RUN / "results", "--input_path", data / "test", "--img_path", data / "train",
-          "--json", RUN / "scores/scores.json"])
+          "--segmenter", "demo/weights/segmenter.safetensors", "--json", RUN / "scores/scores.json"])
     draw(data, averaged)
     print(f"\n{closing(averaged)}\n\nThe whole demo took {time.monotonic() - start:.0f} s.")
 

@@ -1,6 +1,7 @@
 """Makes demo/weights/: trains the demo's networks for some hours on 2 cores, and writes their averages as float16.
 
 The autoencoder is TAEF2 (demo/weights/README.md) as it lies there, of which only the head that doubles its size is trained.
+The segmenter (configs/demo_segmenter.yaml) is what the demo measures M with.
 The landscapes are of another seed than the demo's, so that the demo's masks and references are new to the weights.
 Killed and started again, it goes on.
 """
@@ -13,7 +14,7 @@ from runtime.errors import run_script
 
 WEIGHTS = Path("demo/weights")
 MINI = WEIGHTS / "mini"             # of configs/mini.yaml
-CONFIG = "demo_weights"
+CONFIG, SEGMENTER = "demo_weights", "demo_segmenter"
 
 
 def main(argv):
@@ -26,14 +27,16 @@ def main(argv):
     write_dataset(data, train=args.train, test=48, width=config.data.width, height=config.data.height, seed=config.train.seed)
     import train
     train.main(["--input_path", str(data / "train"), "--config", CONFIG, "--resume"])
+    train.main(["--input_path", str(data / "train"), "--config", SEGMENTER, "--stage", "segmenter", "--resume"])
     export(config)
 
 
 def export(config):
-    """The run's autoencoder and its best U-Net as float16 safetensors; configs/demo.yaml starts from them."""
+    """The run's autoencoder and its best U-Net as float16 safetensors; configs/demo.yaml starts from them. And the segmenter."""
     from models.weights.ranking import ranked
     write(config, "autoencoder", config.autoencoder.path)
     write(config, "unet", ranked(config.train.run)[0][0])
+    write_segmenter(ranked(load_config(SEGMENTER).train.run, "segmenter")[0][0])
 
 
 def write(config, name, path):
@@ -47,6 +50,15 @@ def write(config, name, path):
         header.extra = {"autoencoder": weights_hash(autoencoder)}
     header.config = config_dict(config)
     header.config["autoencoder"]["path"] = str(WEIGHTS / "autoencoder.safetensors")
+    write_checkpoint(target, read_tensors(path), header, dtype="float16")
+    print(f"{target}: {target.stat().st_size / 1e6:.2f} MB, step {header.step}, {header.metrics}")
+
+
+def write_segmenter(path):
+    """A segmenter's averaged weights as demo/weights/segmenter.safetensors."""
+    from models.weights.checkpoint import read_header, read_tensors, write_checkpoint
+    header, target = read_header(path, "segmenter"), WEIGHTS / "segmenter.safetensors"
+    header.config = config_dict(load_config(SEGMENTER))
     write_checkpoint(target, read_tensors(path), header, dtype="float16")
     print(f"{target}: {target.stat().st_size / 1e6:.2f} MB, step {header.step}, {header.metrics}")
 
