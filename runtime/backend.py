@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime import errors
+from runtime import compile_pool, errors
 from runtime.cuda.patch import patched_copy
 from runtime.device import choose_device, settings
 from runtime.errors import RunError
@@ -130,21 +130,10 @@ def put_first(folder):
     sys.path.insert(0, str(folder))
 
 
-def ignoring_interrupts(initialise):
-    """What each process of Jittor's compile pool does first, and that it leaves Ctrl-C to its parent.
-
-    A terminal sends it to all of them: one that dies while it holds the pool's queue lets the clean-up wait for ever.
-    """
-    def start():
-        initialise()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return start
-
-
 def import_jittor(choice):
     """Imports Jittor for a Choice: (jittor, the seconds its core took to build or 0)."""
     import jittor_utils
-    jittor_utils.pool_initializer = ignoring_interrupts(jittor_utils.pool_initializer)
+    compile_pool.guard(jittor_utils)
     begun = None if core_is_built(jittor_utils.cache_path, choice.device) else time.time()
     if begun:
         device = choice.device.upper()

@@ -214,19 +214,23 @@ def test_ctrl_c_while_jittor_is_imported_ends_as_any_other():
     assert (done.returncode, done.stderr) == (130, "interrupted; what was saved is intact\n")
 
 
-def test_ctrl_c_ends_a_program_whose_compile_pool_runs():
-    """A terminal sends it to the pool's processes too; one that dies with the pool's lock in its hand lets the end wait."""
-    code = ("import time\nfrom runtime.backend import jt\nfrom runtime.errors import run_script\nimport jittor_utils\n"
-            "def main(argv):\n    jittor_utils.run_cmds([], '', '')\n    time.sleep(0.5)\n    print('ready', flush=True)\n"
+@pytest.mark.parametrize("number, said, status", [
+    (signal.SIGINT, "interrupted; what was saved is intact\n", 130), (signal.SIGTERM, "stopped\n", 143)])
+def test_a_signal_to_all_ends_a_program_whose_compile_pool_runs(number, said, status):
+    """A terminal sends Ctrl-C to the pool's processes too, Slurm SIGTERM; one that dies with the pool's lock in its hand would
+    let the end wait."""
+    code = ("import signal, sys, time\nfrom runtime.backend import jt\nfrom runtime.errors import Stopped, run_script\n"
+            "import jittor_utils\ndef stop(*_):\n    raise Stopped('stopped', 143)\n"
+            "def main(argv):\n    signal.signal(signal.SIGTERM, stop)\n    jittor_utils.run_cmds([], '', '')\n    time.sleep(0.5)\n    print('ready', flush=True)\n"
             "    time.sleep(60)\nrun_script(main)")
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, start_new_session=True)
         try:
             assert process.stdout.readline() == "ready\n"
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.communicate(timeout=120)[1] == "interrupted; what was saved is intact\n"
-            assert process.returncode == 130
+            os.killpg(process.pid, number)
+            assert process.communicate(timeout=60)[1] == said
+            assert process.returncode == status
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
