@@ -31,7 +31,8 @@ def main(argv):
          ["--output", data, "--train", args.train, "--test", args.test, "--width", 512, "--height", 384, "--seed", SEED])
     step("The rows of Table 2", "-m benchmarks.ablation", ablation.main,
          ["--input_path", data / "test", "--img_path", data / "train", "--checkpoint", ranked(training)[0][0], "--ensemble",
-          training / "checkpoints" / "ensemble.safetensors", "--segmenter", "demo/weights/segmenter.safetensors", "--output", TABLE / "rows"])
+          training / "checkpoints" / "ensemble.safetensors", "--segmenter", "demo/weights/segmenter.safetensors",
+          "--output", TABLE / "rows"])
 
 
 if __name__ == "__main__":

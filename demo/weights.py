@@ -32,7 +32,7 @@ def main(argv):
 
 
 def export(config):
-    """The run's autoencoder and its best U-Net as float16 safetensors; configs/demo.yaml starts from them. And the segmenter."""
+    """The runs' autoencoder, best U-Net and best segmenter as float16 safetensors; configs/demo.yaml starts from them."""
     from models.weights.ranking import ranked
     write(config, "autoencoder", config.autoencoder.path)
     write(config, "unet", ranked(config.train.run)[0][0])

@@ -221,7 +221,8 @@ def test_a_signal_to_all_ends_a_program_whose_compile_pool_runs(number, said, st
     let the end wait."""
     code = ("import signal, sys, time\nfrom runtime.backend import jt\nfrom runtime.errors import Stopped, run_script\n"
             "import jittor_utils\ndef stop(*_):\n    raise Stopped('stopped', 143)\n"
-            "def main(argv):\n    signal.signal(signal.SIGTERM, stop)\n    jittor_utils.run_cmds([], '', '')\n    time.sleep(0.5)\n    print('ready', flush=True)\n"
+            "def main(argv):\n    signal.signal(signal.SIGTERM, stop)\n"
+            "    jittor_utils.run_cmds([], '', '')\n    time.sleep(0.5)\n    print('ready', flush=True)\n"
             "    time.sleep(60)\nrun_script(main)")
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE,
