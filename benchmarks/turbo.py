@@ -1,7 +1,7 @@
 """What fewer network calls cost a picture: students of distillation beside their teacher with fewer steps, on the same masks,
 references and noise.
 
-Every row paints all masks: the teacher converged (DPM-Solver++(2M), 50 steps a round), by UniPC in 8, 6 and 4 guided steps a
+Every row paints all masks: the teacher converged (DPM-Solver++(2M), 24 steps a round, levels even in log-SNR), by UniPC in 8, 6 and 4 guided steps a
 round, and each student by the rounds it was taught. S is the similarity to the reference's colours; M, with --segmenter, the
 share of the mask that it finds again; fid_latents FID's stand-in against the pairs' own pictures (training/validation.py);
 LPIPS, with --lpips, and PSNR are to the converged picture. Seconds are an image's, networks and autoencoder together, the first
@@ -17,6 +17,7 @@ import numpy as np
 
 if not __package__:                       # python benchmarks/NAME.py, not -m benchmarks.NAME
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+from configs.schema import PRECISIONS
 from data.landscape import find_test, read_image, read_labels
 from evaluation.metrics.fid import Statistics, fid
 from evaluation.metrics.style import style_similarity
@@ -28,7 +29,7 @@ from runtime.log import progress_bar
 from sampling.networks import load_networks, settings
 from training.validation import latent_features
 
-CONVERGED, STEPS = 50, (8, 6, 4)
+CONVERGED, STEPS = 24, (8, 6, 4)
 SHOWN = 4                                  # masks in the strip
 
 
@@ -43,12 +44,13 @@ def main(argv):
                         help="what train.py --stage distil made; repeatable")
     parser.add_argument("--segmenter", metavar="FILE", help="for M; as for evaluate.py")
     parser.add_argument("--lpips", nargs=2, metavar=("SQUEEZENET", "HEADS"), help="for LPIPS to the converged picture")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of all rows (default: float32)")
     parser.add_argument("--limit", type=int, help="only so many masks")
     parser.add_argument("--output", type=Path, default=Path("turbo"), help="folder of what is written (default: turbo)")
     args = parser.parse_args(argv)
     students = [named(text) for text in args.student]
     cases = find_test(args.input_path, args.img_path)[:args.limit]
-    teacher = opened(args.checkpoint, args.config)
+    teacher = opened(args.checkpoint, args.precision, args.config)
     config = teacher[0]
     references = np.stack([read_image(case.reference, config.data.height, config.data.width) for case in cases])
     size = config.data.height // config.label_factor, config.data.width // config.label_factor
@@ -57,7 +59,7 @@ def main(argv):
     for name, sampling in teacher_rows(config.sampling):
         rows[name] = paint(name, teacher, sampling, cases, references, labels)
     for name, path in students:
-        student = opened(path)
+        student = opened(path, args.precision)
         rows[name] = paint(name, student, student[0].sampling, cases, references, labels)
     score(rows, cases, references, config, teacher[1].encode, args)
     write(args.output, rows, cases, references, config)
@@ -71,9 +73,9 @@ def named(text):
     return name, path
 
 
-def opened(path, config=None):
+def opened(path, precision, config=None):
     """(Config, Networks) of a checkpoint."""
-    config, weights = settings(path, config)
+    config, weights = settings(path, config, [f"sampling.precision={precision}"])
     return config, load_networks(config, path, weights)
 
 
