@@ -2,8 +2,8 @@
 references and noise.
 
 Every row paints all masks: the teacher converged (DPM-Solver++(2M), 24 steps a round, levels even in log-SNR), by UniPC in 8, 6
-and 4 guided steps a round, and each student by the rounds it was taught. S is the similarity to the reference's colours; M, with
---segmenter, the share of the mask that it finds again; fid_latents FID's stand-in against the pairs' own pictures
+and 4 guided steps a round, and each student by the rounds it was taught. S is the similarity to the reference's colours; M,
+with --segmenter, the share of the mask that it finds again; fid_latents FID's stand-in against the pairs' own pictures
 (training/validation.py); LPIPS, with --lpips, and PSNR are to the converged picture. Seconds are an image's, networks and
 autoencoder together, the first batch, which compiles, painted twice. Writes turbo.md, turbo.json, turbo.png (quality over
 evaluations) and strip.png.
