@@ -26,7 +26,9 @@ def ignoring_signals(initialise):
 def end(jittor_utils):
     """Ends the pool: Pool.terminate() would first take the lock, and then send a signal that is ignored."""
     pool = jittor_utils.p
-    pool._worker_handler._state = pools.TERMINATE            # no process is started in a dead one's place
+    pool._worker_handler._state = pools.TERMINATE            # no process is started in a dead one's place any more
+    pool._change_notifier.put(None)                          # which it hears now, and not when the next one dies
+    pool._worker_handler.join()
     pool._terminate.cancel()                                 # multiprocessing's own end of it, which waits
     for process in pool._pool:
         process.kill()
