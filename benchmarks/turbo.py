@@ -28,6 +28,7 @@ from runtime.errors import UserError, run_script
 from runtime.files import write_bytes, write_json
 from runtime.log import progress_bar
 from sampling.networks import load_networks, settings
+from sampling.painting import reference_labels
 from training.validation import latent_features
 
 CONVERGED, STEPS = 24, (8, 6, 4)
@@ -61,6 +62,7 @@ def main(argv):
         rows[name] = paint(name, teacher, sampling, cases, references, labels)
     for name, path in students:
         student = opened(path, args.precision)
+        student[0].sampling.colour_transfer = config.sampling.colour_transfer
         rows[name] = paint(name, student, student[0].sampling, cases, references, labels)
     score(rows, cases, references, config, teacher[1].encode, args)
     write(args.output, rows, cases, references, config)
@@ -96,7 +98,8 @@ def paint(name, networks, sampling, cases, references, labels):
         for first in [0, *range(0, len(cases), size)]:                             # the first batch twice: it compiles
             part, begun = slice(first, first + size), time.perf_counter()
             found, _ = synthesise(net.encode, net.decode, net.unet, references[part], labels[part], stems[part], sampling,
-                                  net.schedule, config.unet.latent_channels, latent_size=config.latent_size)
+                                  net.schedule, config.unet.latent_channels, latent_size=config.latent_size,
+                                  reference_labels=reference_labels(cases[part], config))
             taken.append((time.perf_counter() - begun) / len(found))
             images.append(found)
             progress.update(len(found) if len(images) > 1 else 0)

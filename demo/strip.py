@@ -8,6 +8,7 @@ from ldm.pixels import to_uint8
 from ldm.schedule import alpha_bar_at
 from runtime import pictures
 from sampling.networks import load_networks, settings
+from sampling.painting import reference_labels
 
 SHOWN = 4  # steps of a round
 
@@ -41,7 +42,7 @@ def strip(checkpoint, test_path, img_path, path):
         return x
 
     synthesise(net.encode, decode, watched, reference[None], labels[None], [case.stem], config.sampling, net.schedule,
-               config.unet.latent_channels, latent_size=config.latent_size)
+               config.unet.latent_channels, latent_size=config.latent_size, reference_labels=reference_labels([case], config))
     rows, calls = [[pictures.colour_labels(mask), reference]], iter(watched.calls)
     for round_, result in zip(rounds, results):
         steps = [next(calls) for _ in range(round_.steps)]

@@ -20,6 +20,14 @@ def needs_masks(sampling):
     return sampling.colour_transfer in BY_CLASS and len(sampling.rounds) > 1
 
 
+def reference_labels(cases, config):
+    """The references' own masks, ids (B, h, w) like those of m, where a Config's colours go by class; else None."""
+    if not needs_masks(config.sampling):
+        return None
+    size = config.data.height // config.label_factor, config.data.width // config.label_factor
+    return np.stack([read_labels(case.reference_mask, *size, config.data.class_set) for case in cases])
+
+
 @dataclass
 class Painter:
     """Algorithm 2 over cases, into a Submission; with several candidates the best of each mask's is kept."""
@@ -84,16 +92,9 @@ class Painter:
         return (np.stack([read_image(case.reference, height, width) for case in batch]),
                 np.stack([read_labels(case.mask, height // factor, width // factor, classes) for case in batch]))
 
-    def reference_labels(self, batch):
-        """The references' own masks, ids like those of m, where colours go by class; else None."""
-        if not needs_masks(self.config.sampling):
-            return None
-        size = self.config.data.height // self.config.label_factor, self.config.data.width // self.config.label_factor
-        return np.stack([read_labels(case.reference_mask, *size, self.config.data.class_set) for case in batch])
-
     def paint(self, batch, references, labels, progress):
         """The images of a batch, uint8 (B, H, W, 3). progress(n) is called after each denoising step of n images."""
-        net, stems, theirs = self.networks, [case.stem for case in batch], self.reference_labels(batch)
+        net, stems, theirs = self.networks, [case.stem for case in batch], reference_labels(batch, self.config)
         large = self.large(batch)
 
         def synthesised(names):
