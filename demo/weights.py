@@ -20,7 +20,7 @@ CONFIG, SEGMENTER = "demo_weights", "demo_segmenter"
 def main(argv):
     parser = argparse.ArgumentParser(prog="python -m demo.weights", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=int, default=1152, help="landscapes to learn from (default: 1152)")
+    parser.add_argument("--train", type=int, default=2400, help="landscapes to learn from (default: 2400)")
     args = parser.parse_args(argv)
     config = load_config(CONFIG)
     data = Path("demo/run/weights-data")
