@@ -149,7 +149,8 @@ def open_between(config, hashes):
         raise UserError(f"sampling.between is {path}: not a checkpoint of train.py --stage tiny, expected one")
     weights = open_weights(path, "tiny")
     theirs = weights.header.config
-    section = section_from("tiny", theirs.get("tiny", {}), path).like(section_from("autoencoder", theirs["autoencoder"], path))
+    section = section_from("tiny", theirs.get("tiny", {}), path).like(
+        section_from("autoencoder", theirs.get("autoencoder", {}), path))
     check_architecture(path, weights, section)
     found = weights.header.extra.get(IMITATES, "")
     if found != hashes["autoencoder"]:

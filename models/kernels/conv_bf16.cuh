@@ -11,6 +11,7 @@
 #include <dnnl.hpp>
 #include <turn.cuh>
 #endif
+#include <algorithm>
 #include <array>
 #include <emmintrin.h>
 #include <map>
@@ -27,14 +28,12 @@ struct ConvBf16 {
     int64_t stride, padding;
     int64_t out(int64_t n) const { return (n + 2 * padding - shape.kernel) / stride + 1; }
     int64_t pixels_out() const { return out(shape.height) * out(shape.width); }
-    std::array<int64_t, 8> key(int64_t images) const {
-        return {images, shape.inputs, shape.outputs, shape.height, shape.width, shape.kernel, stride, padding};
+    std::array<int64_t, 9> key(int64_t images, bool adds) const {
+        return {images, adds, shape.inputs, shape.outputs, shape.height, shape.width, shape.kernel, stride, padding};
     }
 };
 
-inline Bf16 sum_of(Bf16 a, const Bf16* b, int64_t i) { return b ? nearest_bf16(wide_of(a) + wide_of(b[i])) : a; }
-
-// residual: (B, Cout, N) or null, added to the rounded sums.
+// residual: (B, Cout, N) or null, added before the one rounding.
 inline void conv_bf16_product(const Conv& c, const Bf16* x, const Bf16* w, const float* b, const Bf16* residual, Bf16* y) {
     const int64_t n = c.pixels();
     static std::vector<Bf16> cols;
@@ -50,7 +49,7 @@ inline void conv_bf16_product(const Conv& c, const Bf16* x, const Bf16* w, const
 #pragma omp parallel for schedule(static)
         for (int64_t o = 0; o < c.outputs; ++o)
             for (int64_t i = o * n; i < (o + 1) * n; ++i)
-                y[start + i] = sum_of(nearest_bf16(sums[i] + b[o]), residual, start + i);
+                y[start + i] = nearest_bf16(sums[i] + b[o] + (residual ? wide_of(residual[start + i]) : 0.0f));
     }
 }
 
@@ -86,19 +85,12 @@ inline void turn_to_last(const Turn& t, const Bf16* x, Bf16* y) {
     });
 }
 
-// x (B, N, C) -> y (B, C, N), with residual like y added where there is one.
-inline void turn_to_first(const Turn& t, const Bf16* x, const Bf16* residual, Bf16* y) {
-    if (!in_strips(t)) {
-        turn_cpu({t.batch, t.columns, t.rows}, x, y);
-        for (int64_t i = 0; residual && i < t.batch * t.rows * t.columns; ++i) y[i] = sum_of(y[i], residual, i);
-        return;
-    }
+// x (B, N, C) -> y (B, C, N).
+inline void turn_to_first(const Turn& t, const Bf16* x, Bf16* y) {
+    if (!in_strips(t)) return turn_cpu({t.batch, t.columns, t.rows}, x, y);
     for_each_strip(t, [=](int64_t at, int64_t c, int64_t n) {
         for (int64_t i = n; i < n + kStrip; i += kLane)
             turn_8x8(x + at + i * t.rows + c, t.rows, y + at + c * t.columns + i, t.columns);
-        if (!residual) return;
-        for (int64_t row = c; row < c + kLane; ++row)
-            for (int64_t i = at + row * t.columns + n; i < at + row * t.columns + n + kStrip; ++i) y[i] = sum_of(y[i], residual, i);
     });
 }
 
@@ -151,17 +143,9 @@ struct Side {
     template <class T> void aim(T* array) { if (same) own.set_data_handle(array); }
     template <class T> void write(T* array) {
         if (same) return;
-        if (turned) return turn_to_first(turn, static_cast<const Bf16*>(own.get_data_handle()), nullptr, reinterpret_cast<Bf16*>(array));
+        if (turned) return turn_to_first(turn, static_cast<const Bf16*>(own.get_data_handle()), reinterpret_cast<Bf16*>(array));
         given.set_data_handle(array);
         out.execute(stream(), own, given);
-    }
-    void write(Bf16* array, const Bf16* residual) {
-        const int64_t n = turn.batch * turn.rows * turn.columns;
-        if (turned) return turn_to_first(turn, static_cast<const Bf16*>(own.get_data_handle()), residual, array);
-        write(array);
-        if (!residual) return;
-#pragma omp parallel for schedule(static)
-        for (int64_t i = 0; i < n; ++i) array[i] = sum_of(array[i], residual, i);
     }
 };
 
@@ -176,9 +160,14 @@ struct Shape {
         return Memory::desc(size, type, Memory::format_tag::any);
     }
     Memory::desc bias() const { return Memory::desc(b, Memory::data_type::f32, Memory::format_tag::x); }
-    dnnl::convolution_forward::primitive_desc forward() const {
+    // adds: to what y holds before, in float32.
+    dnnl::convolution_forward::primitive_desc forward(bool adds = false) const {
+        dnnl::post_ops after;
+        if (adds) after.append_sum(1.0f);
+        dnnl::primitive_attr attr;
+        attr.set_post_ops(after);
         return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, any(x), any(w), bias(), any(y), step, pad, pad},
-                engine()};
+                attr, engine()};
     }
 };
 
@@ -196,29 +185,31 @@ struct Plan {
         x.place(at); w.place(at); y.place(at);
     }
     template <class Make>
-    static Plan& of(const ConvBf16& c, int64_t images, Make make) {
-        static std::map<std::array<int64_t, 8>, Plan> plans;
-        const auto key = c.key(images);
+    static Plan& of(const ConvBf16& c, int64_t images, Make make, bool adds = false) {
+        static std::map<std::array<int64_t, 9>, Plan> plans;
+        const auto key = c.key(images, adds);
         auto found = plans.find(key);
         return found != plans.end() ? found->second : plans.emplace(key, make(Shape(c, images))).first->second;
     }
 };
 
 inline void conv_bf16_layouts(const ConvBf16& c, const Bf16* x, const Bf16* w, const float* b, const Bf16* residual, Bf16* y) {
-    auto& p = Plan<dnnl::convolution_forward>::of(c, 1, [](const Shape& s) {
-        const auto made = s.forward();
+    auto& p = Plan<dnnl::convolution_forward>::of(c, 1, [=](const Shape& s) {
+        const auto made = s.forward(residual);
         return Plan<dnnl::convolution_forward>{dnnl::convolution_forward(made), {s.x, made.src_desc()}, {s.w, made.weights_desc()},
                                                {s.y, made.dst_desc()}, Memory(s.bias(), engine(), nullptr)};
-    });
+    }, residual);
     p.place();
     p.w.read(w);
     p.b.set_data_handle(const_cast<float*>(b));
     const int64_t in = c.shape.inputs * c.shape.pixels(), out = c.shape.outputs * c.pixels_out();
     for (int64_t image = 0; image < c.shape.batch; ++image) {
         p.x.read(x + image * in);
+        if (residual && p.y.same) std::copy_n(residual + image * out, out, y + image * out);
+        else if (residual) p.y.read(residual + image * out);
         p.y.aim(y + image * out);
         p.run.execute(stream(), {{DNNL_ARG_SRC, p.x.own}, {DNNL_ARG_WEIGHTS, p.w.own}, {DNNL_ARG_BIAS, p.b}, {DNNL_ARG_DST, p.y.own}});
-        p.y.write(y + image * out, residual ? residual + image * out : nullptr);
+        p.y.write(y + image * out);
     }
     stream().wait();
 }

@@ -27,7 +27,7 @@ def test_a_student_in_another_use_is_an_error_that_names_what_it_knows(change):
     with pytest.raises(UserError) as error:
         check_rounds("s", STUDENT, dataclasses.replace(TURBO, rounds=rounds))
     line, = str(error.value).splitlines()
-    assert line.startswith("s: a student, round 1 is ") and "distilled, t = 598, 440, 280, 120, guidance 3.5" in line
+    assert line.startswith("s: a student, round 1 is ") and "distilled, t = 598.0, 440.0, 280.0, 120.0, guidance 3.5" in line
 
 
 def test_other_weights_do_not_paint_a_students_rounds():
@@ -39,3 +39,9 @@ def test_the_second_pass_of_a_larger_image_is_a_round_too():
     large = LargeConfig(width=1024, height=768, round=RoundConfig(t_start=300, steps=30))
     with pytest.raises(UserError, match="sampling.large.round is ddim"):
         check_rounds("s", STUDENT, dataclasses.replace(TURBO, large=large))
+
+
+@pytest.mark.parametrize("said", ["all", [], {}, {"rounds": "all"}, {"rounds": []}, {"rounds": [{"t_start": 598}]}])
+def test_metadata_that_is_not_whole_is_a_line(said):
+    with pytest.raises(UserError, match="s: its metadata says .* of what it was taught, expected its rounds"):
+        check_rounds("s", Header("unet", {}, extra={TAUGHT: said}), TURBO)
