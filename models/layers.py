@@ -25,6 +25,7 @@ class Conv(nn.Module):
     """
     compute_dtype = output_dtype = "float32"
     input_last = output_last = weight_last = False
+    kept = None                                                # weights that no longer change, laid out for the CPU
 
     def __init__(self, inputs, outputs, kernel=3, stride=1, padding=None, ndim=2, bias=True):
         super().__init__()
@@ -43,7 +44,7 @@ class Conv(nn.Module):
         x, residual = to(x, self.compute_dtype), residual if residual is None else to(residual, self.compute_dtype)
         last = self.input_last or self.output_last             # at a network's edges the few channels are those to turn
         x = to_last(x) if last and not self.input_last else x
-        y = to(conv2d(x, self.kernel(last), bias, stride, padding, residual, last=last), self.output_dtype)
+        y = to(conv2d(x, self.kernel(last), bias, stride, padding, residual, last=last, kept=self.kept), self.output_dtype)
         return to_first(y) if last and not self.output_last else y
 
     def kernel(self, last=False):

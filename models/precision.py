@@ -15,6 +15,7 @@ what a precision costs.
 """
 from models.autoencoder_tiny import TinyAutoencoder
 from models.kernels.casting import to
+from models.kernels.conv_onednn import Kept
 from models.layers import Conv
 from runtime.backend import jt
 from runtime.processor import multiplies_bfloat16
@@ -61,8 +62,10 @@ def parts(model):
 
 
 def store_in(layer, precision):
-    """Keeps a layer's weights as numbers of a type."""
+    """Keeps a layer's weights as numbers of a type, on a CPU laid out for oneDNN at the first call."""
+    layer.kept = Kept()
     with jt.no_grad():
+        layer.weight.update(layer.kernel().stop_grad())              # what is kept is known by its Var: no reshape at a call
         for var in layer.parameters():
             if str(var.dtype) != precision:
                 var.update(to(var, precision).stop_grad())

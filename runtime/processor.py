@@ -9,11 +9,13 @@ from runtime.backend import jt
 def multiplies_bfloat16():
     """Whether the processor has AVX512_BF16, and Jittor oneDNN with its headers."""
     file = Path("/proc/cpuinfo")
-    return bool(jt.compile_extern.mkl_ops and onednn()) and file.exists() and "avx512_bf16" in file.read_text().split()
+    return onednn() is not None and file.exists() and "avx512_bf16" in file.read_text().split()
 
 
 @functools.cache
 def onednn():
-    """oneDNN's C++ header, where Jittor unpacked it, or None."""
+    """The C++ header of the oneDNN that Jittor computes with, or None where it has none."""
     import jittor_utils
+    if not jt.compile_extern.mkl_ops:
+        return None
     return next(iter(sorted(Path(jittor_utils.home()).glob(".cache/jittor/mkl/dnnl*/include/dnnl.hpp"))), None)

@@ -3,14 +3,15 @@ image small.
 
 Why a kernel: oneDNN's convolution, as Jittor calls it, rearranges the weights at every call. Where pixels are few the weights
 are most of the data: 1024 to 1024 channels on 6x8 pixels take 21 ms (1x1: 26 ms), and as a product 4.4 ms (1x1: 0.5 ms) on
-2 cores. Larger images, strides and GPUs go to Jittor's own convolution, which is fast there. benchmarks/kernels.py measures
-both. Numbers of 16 bits go to cudnn_conv.py on a GPU; on a CPU they are computed with in float32, but for bfloat16 where the
-processor multiplies it (AVX512_BF16, AMX): the same numbers but for the order of sums. With AMX oneDNN's convolution is the
-faster way at any size.
+2 cores. benchmarks/kernels.py measures both. On a CPU larger images and strides go to conv_onednn.py, but for float32 with a
+gradient: that and float32 on a GPU are Jittor's own. Numbers of 16 bits go to cudnn_conv.py on a GPU; on a CPU they are
+computed with in float32, but for bfloat16 where the processor multiplies it (AVX512_BF16, AMX): the same numbers but for the
+order of sums. With AMX oneDNN's convolution is the faster way at any size.
 """
 from models.kernels.casting import kernel_dtype, to, to_float32
+from models.kernels.conv_onednn import ConvBf16, conv_onednn
 from models.kernels.cudnn_conv import cudnn_conv
-from models.kernels.launch import choose, code, gpu, include
+from models.kernels.launch import choose, gpu, include
 from models.kernels.turn import to_first, to_last
 from runtime import tiles
 from runtime.backend import jt, nn
@@ -21,10 +22,11 @@ PROCESSES = process()[1]
 SMALL = 192  # pixels up to which a 3x3 convolution is faster as a product; with gradients, those of the whole batch
 
 
-def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto", last=False):
+def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto", last=False, kept=None):
     """x (B, Cin, H, W) float32 or 16-bit, weight (Cout, Cin, k, k), bias (Cout,), residual (B, Cout, H', W') like x or None
     -> x * weight + bias + residual, (B, Cout, H', W') like x; weight and bias are rounded to x's type, sums are in float32.
     last: x (B, H, W, Cin), weight (Cout, k, k, Cin), residual and result (B, H', W', Cout); on a CPU they are turned round.
+    kept: a conv_onednn.Kept for weights that no longer change.
 
     Differentiable. impl "kernel" needs stride 1, an odd k and padding k // 2. Raises ValueError on other shapes.
     """
@@ -38,24 +40,26 @@ def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto", las
     if impl == "kernel" and not same_size:
         raise ValueError(f"conv2d: impl is 'kernel' with stride {stride}, kernel {k} and padding {padding}, expected stride 1, "
                          "an odd kernel and padding of half of it")
-    if str(x.dtype) == "bfloat16" and not gpu() and multiplies_bfloat16() and choose(impl):
-        product = same_size and (k == 1 or x.shape[2] * x.shape[3] <= SMALL) and not tiles.enabled
+    dtype, w, b = str(x.dtype), to(weight, x.dtype), to(bias, x.dtype)
+    if gpu() and dtype != "float32" and choose(impl, cuda=True):
+        return cudnn_conv(x, w, b, residual, stride, padding)
+    few = same_size and (k == 1 or x.shape[2] * x.shape[3] <= SMALL)
+    bfloat16, painting = dtype == "bfloat16" and multiplies_bfloat16(), dtype == "float32" and jt.flags.no_grad and not few
+    if (bfloat16 or painting) and not gpu() and choose(impl) and onednn():
+        product, padding = few and not tiles.enabled, padding if isinstance(padding, tuple) else (padding, padding)
         if jt.flags.no_grad:
-            return conv_bf16(x, to(weight, x.dtype), bias, stride, padding, product, residual)
+            return conv_onednn(x, w, b, stride, padding, residual, product=product, kept=kept)
         y = ConvBf16(stride, padding, product)(x, weight, bias)
         return y if residual is None else to(to_float32(y) + to_float32(residual), x.dtype)
-    dtype, weight, bias = x.dtype, to(weight, x.dtype), to(bias, x.dtype)
-    if gpu() and str(dtype) != "float32" and choose(impl, cuda=True):
-        return cudnn_conv(x, weight, bias, residual, stride, padding)
     if residual is not None:                                # elsewhere Jittor puts bias and residual into one operator
-        return to(to_float32(conv2d(x, weight, bias, stride, padding, impl=impl)) + to_float32(residual), dtype)
-    x, weight, bias = (to(array, kernel_dtype(array)) for array in (x, weight, bias))
+        return to(to_float32(conv2d(x, weight, bias, stride, padding, impl=impl)) + to_float32(residual), x.dtype)
+    x, w, b = (to(array, kernel_dtype(array)) for array in (x, w, b))
     # What is painted may not depend on the batch, and so not the choice either; a training step may, but not on the number of
     # processes that share it: both ways round differently, and gradients would differ by 1.5e-6.
     pixels = x.shape[2] * x.shape[3] * (1 if jt.flags.no_grad else x.shape[0] * PROCESSES)
     if choose(impl) and same_size and (impl == "kernel" or k == 1 or pixels <= SMALL):
-        return to(Product()(x, weight, bias), dtype)
-    return to(conv2d_reference(x, weight, bias, stride, padding), dtype)
+        return to(Product()(x, w, b), dtype)
+    return to(conv2d_reference(x, w, b, stride, padding), dtype)
 
 
 def conv2d_last(x, weight, bias, stride, padding, residual, impl):
@@ -87,56 +91,6 @@ class Product(jt.Function):
                        cpu_src="iidm::conv_grad_cpu(iidm_conv(in0, in1), in0_p, in1_p, in2_p, out0_p, out1_p, out2_p);")
 
 
-def conv_bf16(x, weight, bias, stride, padding, product, residual=None):
-    """x (B, Cin, H, W), weight (Cout, Cin, k, k), residual (B, Cout, H', W') or None, bfloat16, bias (Cout,) -> (B, Cout, H',
-    W') by the kernels in conv_bf16.cuh. product: as a matrix product, for stride 1 and padding k // 2. No gradient."""
-    size = [(n + 2 * padding - weight.shape[2]) // stride + 1 for n in x.shape[2:]]
-    more = [] if residual is None else [to(residual, x.dtype)]
-    last = "iidm::numbers(in3_p)" if more else "nullptr"
-    return run_bf16([[x.shape[0], weight.shape[0], *size]], [x.dtype], [x, weight, to_float32(to(bias, x.dtype)), *more],
-                    f"iidm::conv_bf16_cpu(iidm_conv_bf16(in0, in1), data[\"product\"] > 0, iidm::numbers(in0_p), "
-                    f"iidm::numbers(in1_p), in2_p, {last}, iidm::numbers(out0_p));",
-                    {"stride": stride, "padding": padding, "product": int(product)})[0]
-
-
-class ConvBf16(jt.Function):
-    """conv_bf16 as a differentiable function: master weights are rounded to bfloat16, their gradient is float32's."""
-
-    def __init__(self, stride, padding, product):
-        super().__init__()
-        self.geometry, self.product = {"stride": stride, "padding": padding}, product
-
-    def execute(self, x, weight, bias):
-        """x (B, Cin, H, W) bfloat16, weight (Cout, Cin, k, k), bias (Cout,) -> (B, Cout, H', W') bfloat16."""
-        self.dtypes, weight = (str(weight.dtype), str(bias.dtype)), to(weight, x.dtype)
-        self.saved = x, weight
-        return conv_bf16(x, weight, bias, *self.geometry.values(), self.product)
-
-    def grad(self, dy):
-        """dL/dy (B, Cout, H', W') -> dL/dx, dL/dweight, dL/dbias."""
-        (x, weight), self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
-        dy = to(dy, x.dtype)
-        dx, = run_bf16([x.shape], [x.dtype], [weight, dy, x],
-                       "iidm::conv_bf16_dx(iidm_conv_bf16(in2, in0), iidm::numbers(in0_p), iidm::numbers(in1_p), "
-                       "iidm::numbers(out0_p));", self.geometry)
-        dw, db = run_bf16([weight.shape, [weight.shape[0]]], ["float32"] * 2, [x, dy, weight],
-                          "iidm::conv_bf16_dw(iidm_conv_bf16(in0, in2), iidm::numbers(in0_p), iidm::numbers(in1_p), out0_p, "
-                          "out1_p);", self.geometry)
-        return dx, to(dw, self.dtypes[0]), to(db, self.dtypes[1])
-
-
-def run_bf16(shapes, dtypes, inputs, source, data):
-    """One operator of conv_bf16.cuh."""
-    made = code(shapes, dtypes, inputs, HEADER_BF16, cpu=source, cuda=None, data=data)
-    for var in made:
-        var.compile_options = {f"FLAGS: -I{onednn().parent} ": 1}
-    return made
-
-
-SHAPE = """
+HEADER = include("conv") + """
 #define iidm_conv(x, w) iidm::Conv{x->shape[0], x->shape[1], w->shape[0], x->shape[2], x->shape[3], w->shape[2]}
-"""
-HEADER = include("conv") + SHAPE
-HEADER_BF16 = "#include <dnnl.hpp>\n" + include("include/device", "conv", "turn", "conv_bf16") + SHAPE + """
-#define iidm_conv_bf16(x, w) iidm::ConvBf16{iidm_conv(x, w), int64_t(data["stride"]), int64_t(data["padding"])}
 """

@@ -1,9 +1,11 @@
-// Convolution of bfloat16 numbers on a CPU that multiplies them (AVX512_BF16, AMX), by oneDNN, with sums in float32.
+// Convolution on a CPU by oneDNN, with bias and, in the same pass, a residual and ReLU: of bfloat16 numbers where the CPU
+// multiplies them (AVX512_BF16, AMX), with sums and gradients of weights in float32; of float32 numbers forwards, channels last.
 //
 // One image after the other, so that the same sums are taken in the same order whatever the batch; only the weights' gradient
-// sums over a batch. Few pixels or a 1x1 kernel: a matrix product, as in conv.cuh. Else oneDNN's convolution in the layouts
-// that it asks for. Where these are channels last, images are turned by our own turn.cuh: oneDNN's reordering of 16-bit numbers
-// takes longer than the convolution itself. All calls share the memory of such copies.
+// sums over a batch. bfloat16, few pixels or a 1x1 kernel: a matrix product, as in conv.cuh. Else oneDNN's convolution in the
+// layouts that it asks for. Where these are channels last, images are turned by our own turn.cuh: oneDNN's reordering of 16-bit
+// numbers takes longer than the convolution itself. All calls share the memory of such copies. Weights that no longer change
+// are laid out once (conv_pack).
 #pragma once
 #ifndef IIDM_CONV            // Jittor finds no include of an include: conv.py names all, and oneDNN's header before them
 #include <conv.cuh>
@@ -15,6 +17,7 @@
 #include <array>
 #include <emmintrin.h>
 #include <map>
+#include <stdexcept>
 #include <utility>
 
 // In the library, if not in its headers: bfloat16 products as dnnl_sgemm's, summed in float32.
@@ -23,13 +26,17 @@ extern "C" int dnnl_gemm_bf16bf16f32(char transa, char transb, int64_t m, int64_
 
 namespace iidm {
 
-struct ConvBf16 {
-    Conv shape;                                   // height and width of x
-    int64_t stride, padding;
-    int64_t out(int64_t n) const { return (n + 2 * padding - shape.kernel) / stride + 1; }
-    int64_t pixels_out() const { return out(shape.height) * out(shape.width); }
-    std::array<int64_t, 9> key(int64_t images, bool adds) const {
-        return {images, adds, shape.inputs, shape.outputs, shape.height, shape.width, shape.kernel, stride, padding};
+struct Geometry {
+    int64_t batch, inputs, outputs, height, width;             // height and width of x
+    int64_t rows, columns, stride, above, left;                // of the kernel; zeros above and below, left and right
+    int64_t last, relu;                                        // whether images are (B, H, W, C), and are followed by ReLU
+    int64_t out_height() const { return (height + 2 * above - rows) / stride + 1; }
+    int64_t out_width() const { return (width + 2 * left - columns) / stride + 1; }
+    int64_t numbers_in() const { return inputs * height * width; }
+    int64_t numbers_out() const { return outputs * out_height() * out_width(); }
+    Conv square() const { return {batch, inputs, outputs, height, width, rows}; }
+    std::array<int64_t, 13> key(int64_t images, bool adds) const {
+        return {images, adds, inputs, outputs, height, width, rows, columns, stride, above, left, last, relu};
     }
 };
 
@@ -106,7 +113,9 @@ inline dnnl::stream& stream() {
     return one;
 }
 
-// One array of a convolution: as it is given, dense (B, C, H, W), and as the convolution wants it.
+template <class T> constexpr Memory::data_type kType = sizeof(T) == 2 ? Memory::data_type::bf16 : Memory::data_type::f32;
+
+// One array of a convolution: as it is given, dense (B, C, H, W) or, last, (B, H, W, C), and as the convolution wants it.
 struct Side {
     Memory given, own;
     dnnl::reorder in, out;
@@ -114,13 +123,14 @@ struct Side {
     bool same, turned;
 
     Side() = default;
-    Side(const Memory::dims& size, const Memory::desc& wanted) {
+    Side(const Memory::dims& size, const Memory::desc& wanted, bool last = false) {
         const auto type = wanted.data_type();
-        const Memory::desc dense(size, type, Memory::format_tag::abcd);
+        const Memory::desc channels_last(size, type, Memory::format_tag::acdb);
+        const Memory::desc dense = last ? channels_last : Memory::desc(size, type, Memory::format_tag::abcd);
         given = Memory(dense, engine(), nullptr);
         own = Memory(wanted, engine(), nullptr);
         same = dense == wanted;
-        turned = !same && type == Memory::data_type::bf16 && wanted == Memory::desc(size, type, Memory::format_tag::acdb);
+        turned = !same && type == Memory::data_type::bf16 && wanted == channels_last;
         turn = {size[0], size[1], size[2] * size[3]};
         if (!same && !turned) { in = dnnl::reorder(given, own); out = dnnl::reorder(own, given); }
     }
@@ -150,24 +160,30 @@ struct Side {
 };
 
 // What oneDNN is told of one shape; images: how many at a time.
+template <class T>
 struct Shape {
     Memory::dims x, w, y, b, step, pad;
-    explicit Shape(const ConvBf16& c, int64_t images)
-        : x{images, c.shape.inputs, c.shape.height, c.shape.width}, w{c.shape.outputs, c.shape.inputs, c.shape.kernel, c.shape.kernel},
-          y{images, c.shape.outputs, c.out(c.shape.height), c.out(c.shape.width)}, b{c.shape.outputs}, step{c.stride, c.stride},
-          pad{c.padding, c.padding} {}
-    static Memory::desc any(const Memory::dims& size, Memory::data_type type = Memory::data_type::bf16) {
+    bool last, relu;
+    Shape(const Geometry& c, int64_t images)
+        : x{images, c.inputs, c.height, c.width}, w{c.outputs, c.inputs, c.rows, c.columns},
+          y{images, c.outputs, c.out_height(), c.out_width()}, b{c.outputs}, step{c.stride, c.stride}, pad{c.above, c.left},
+          last(c.last), relu(c.relu) {}
+    static Memory::desc any(const Memory::dims& size, Memory::data_type type = kType<T>) {
         return Memory::desc(size, type, Memory::format_tag::any);
+    }
+    Memory::desc image(const Memory::dims& size) const {       // channels that are last stay last: nothing is turned
+        return last ? Memory::desc(size, kType<T>, Memory::format_tag::acdb) : any(size);
     }
     Memory::desc bias() const { return Memory::desc(b, Memory::data_type::f32, Memory::format_tag::x); }
     // adds: to what y holds before, in float32.
     dnnl::convolution_forward::primitive_desc forward(bool adds = false) const {
         dnnl::post_ops after;
         if (adds) after.append_sum(1.0f);
+        if (relu) after.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
         dnnl::primitive_attr attr;
         attr.set_post_ops(after);
-        return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, any(x), any(w), bias(), any(y), step, pad, pad},
-                attr, engine()};
+        return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, image(x), any(w), bias(), image(y), step, pad,
+                 pad}, attr, engine()};
     }
 };
 
@@ -184,26 +200,52 @@ struct Plan {
         char* at = shared.data() + (64 - reinterpret_cast<uintptr_t>(shared.data()) % 64) % 64;
         x.place(at); w.place(at); y.place(at);
     }
-    template <class Make>
-    static Plan& of(const ConvBf16& c, int64_t images, Make make, bool adds = false) {
-        static std::map<std::array<int64_t, 9>, Plan> plans;
+    template <class T, class Make>
+    static Plan& of(const Geometry& c, int64_t images, Make make, bool adds = false) {
+        static std::map<std::array<int64_t, 13>, Plan> plans;
         const auto key = c.key(images, adds);
         auto found = plans.find(key);
-        return found != plans.end() ? found->second : plans.emplace(key, make(Shape(c, images))).first->second;
+        return found != plans.end() ? found->second : plans.emplace(key, make(Shape<T>(c, images))).first->second;
     }
 };
 
-inline void conv_bf16_layouts(const ConvBf16& c, const Bf16* x, const Bf16* w, const float* b, const Bf16* residual, Bf16* y) {
-    auto& p = Plan<dnnl::convolution_forward>::of(c, 1, [=](const Shape& s) {
-        const auto made = s.forward(residual);
-        return Plan<dnnl::convolution_forward>{dnnl::convolution_forward(made), {s.x, made.src_desc()}, {s.w, made.weights_desc()},
-                                               {s.y, made.dst_desc()}, Memory(s.bias(), engine(), nullptr)};
-    }, residual);
+using Forward = Plan<dnnl::convolution_forward>;
+
+template <class T>
+inline Forward& forward_of(const Geometry& c, bool adds) {
+    return Forward::of<T>(c, 1, [=](const Shape<T>& s) {
+        const auto made = s.forward(adds);
+        return Forward{dnnl::convolution_forward(made), {s.x, made.src_desc(), s.last}, {s.w, made.weights_desc()},
+                       {s.y, made.dst_desc(), s.last}, Memory(s.bias(), engine(), nullptr)};
+    }, adds);
+}
+
+// Weights (Cout, Cin, k, k) as the convolution of this shape wants them, into room for so many numbers.
+template <class T>
+inline void conv_pack(const Geometry& c, const T* w, T* packed, int64_t room) {
+    Side& side = forward_of<T>(c, false).w;
+    const int64_t bytes = side.own.get_desc().get_size();
+    if (bytes > room * int64_t(sizeof(T))) throw std::runtime_error("conv_pack: oneDNN wants more room for weights than expected");
+    side.own.set_data_handle(packed);
+    if (side.same) std::memcpy(packed, w, bytes);
+    else side.read(w);
+    stream().wait();
+}
+
+// packed: the geometry that w was laid out for by conv_pack, null for w as it is, (Cout, Cin, k, k).
+template <class T>
+inline void conv_layouts(const Geometry& c, const Geometry* packed, const T* x, const T* w, const float* b, const T* residual, T* y) {
+    Forward& p = forward_of<T>(c, residual);
     p.place();
-    p.w.read(w);
+    if (!packed) p.w.read(w);
+    else {
+        Memory laid(forward_of<T>(*packed, false).w.own.get_desc(), engine(), const_cast<T*>(w));
+        if (laid.get_desc() == p.w.own.get_desc()) p.w.own.set_data_handle(const_cast<T*>(w));
+        else dnnl::reorder(laid, p.w.own).execute(stream(), laid, p.w.own);                // another size of image
+    }
     p.b.set_data_handle(const_cast<float*>(b));
-    const int64_t in = c.shape.inputs * c.shape.pixels(), out = c.shape.outputs * c.pixels_out();
-    for (int64_t image = 0; image < c.shape.batch; ++image) {
+    const int64_t in = c.numbers_in(), out = c.numbers_out();
+    for (int64_t image = 0; image < c.batch; ++image) {
         p.x.read(x + image * in);
         if (residual && p.y.same) std::copy_n(residual + image * out, out, y + image * out);
         else if (residual) p.y.read(residual + image * out);
@@ -214,24 +256,18 @@ inline void conv_bf16_layouts(const ConvBf16& c, const Bf16* x, const Bf16* w, c
     stream().wait();
 }
 
-// x (B, Cin, H, W), w (Cout, Cin, k, k) bfloat16, b (Cout) float32, residual like y or null -> y (B, Cout, H', W') bfloat16.
-inline void conv_bf16_cpu(const ConvBf16& c, bool product, const Bf16* x, const Bf16* w, const float* b, const Bf16* residual, Bf16* y) {
-    if (product) conv_bf16_product(c.shape, x, w, b, residual, y);
-    else conv_bf16_layouts(c, x, w, b, residual, y);
-}
-
 // dy (B, Cout, H', W') bfloat16 -> dx like x.
-inline void conv_bf16_dx(const ConvBf16& c, const Bf16* w, const Bf16* dy, Bf16* dx) {
+inline void conv_bf16_dx(const Geometry& c, const Bf16* w, const Bf16* dy, Bf16* dx) {
     using Backward = dnnl::convolution_backward_data;
-    auto& p = Plan<Backward>::of(c, 1, [](const Shape& s) {
-        const Backward::primitive_desc made({dnnl::algorithm::convolution_direct, Shape::any(s.x), Shape::any(s.w), Shape::any(s.y), s.step,
-                                             s.pad, s.pad}, engine(), s.forward());
+    auto& p = Plan<Backward>::of<Bf16>(c, 1, [](const Shape<Bf16>& s) {
+        const Backward::primitive_desc made({dnnl::algorithm::convolution_direct, s.any(s.x), s.any(s.w), s.any(s.y), s.step, s.pad, s.pad},
+                                            engine(), s.forward());
         return Plan<Backward>{Backward(made), {s.y, made.diff_dst_desc()}, {s.w, made.weights_desc()}, {s.x, made.diff_src_desc()}, {}};
     });
     p.place();
     p.w.read(w);
-    const int64_t in = c.shape.inputs * c.shape.pixels(), out = c.shape.outputs * c.pixels_out();
-    for (int64_t image = 0; image < c.shape.batch; ++image) {
+    const int64_t in = c.numbers_in(), out = c.numbers_out();
+    for (int64_t image = 0; image < c.batch; ++image) {
         p.x.read(dy + image * out);
         p.y.aim(dx + image * in);
         p.run.execute(stream(), {{DNNL_ARG_DIFF_DST, p.x.own}, {DNNL_ARG_WEIGHTS, p.w.own}, {DNNL_ARG_DIFF_SRC, p.y.own}});
@@ -241,11 +277,11 @@ inline void conv_bf16_dx(const ConvBf16& c, const Bf16* w, const Bf16* dy, Bf16*
 }
 
 // x, dy bfloat16 -> dw (Cout, Cin, k, k), db (Cout), float32, summed over the batch.
-inline void conv_bf16_dw(const ConvBf16& c, const Bf16* x, const Bf16* dy, float* dw, float* db) {
+inline void conv_bf16_dw(const Geometry& c, const Bf16* x, const Bf16* dy, float* dw, float* db) {
     using Backward = dnnl::convolution_backward_weights;
-    auto& p = Plan<Backward>::of(c, c.shape.batch, [](const Shape& s) {
-        const Backward::primitive_desc made({dnnl::algorithm::convolution_direct, Shape::any(s.x), Shape::any(s.w, Memory::data_type::f32),
-                                             s.bias(), Shape::any(s.y), s.step, s.pad, s.pad}, engine(), s.forward());
+    auto& p = Plan<Backward>::of<Bf16>(c, c.batch, [](const Shape<Bf16>& s) {
+        const Backward::primitive_desc made({dnnl::algorithm::convolution_direct, s.any(s.x), s.any(s.w, Memory::data_type::f32), s.bias(),
+                                             s.any(s.y), s.step, s.pad, s.pad}, engine(), s.forward());
         return Plan<Backward>{Backward(made), {s.x, made.src_desc()}, {s.y, made.diff_dst_desc()}, {s.w, made.diff_weights_desc()},
                               Memory(s.bias(), engine(), nullptr)};
     });
