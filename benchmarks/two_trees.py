@@ -1,4 +1,5 @@
-"""This checkout beside another one, an earlier commit's say, in one run: forward, guided step, training step of one U-Net.
+"""This checkout beside another one, an earlier commit's say, in one run: forward, guided step, training step of one U-Net,
+encoding and decoding of one autoencoder.
 
     git worktree add ../before 354bf5e
     python -m benchmarks.two_trees ../before --config mid
@@ -23,14 +24,14 @@ from configs.reading import config_dict, load_config
 from runtime.errors import UserError, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
-WHATS = ("forward", "guided", "train")
+WHATS = ("forward", "guided", "train", "encode", "decode")
 
 # What runs in either checkout, on benchmarks/twin_jittor.py as it is there; options that one does not know are left out.
 SERVER = """
 import dataclasses, time
 from benchmarks import twin_jittor
 from benchmarks.turns import serve
-from configs.schema import StageConfig, UNetConfig
+from configs.schema import AutoencoderConfig, StageConfig, UNetConfig
 from runtime.backend import jt
 
 def known(kind, options):
@@ -38,11 +39,9 @@ def known(kind, options):
     return {name: value for name, value in options.items() if name in names}
 
 class Tree(twin_jittor.Ours):
-    def draw(self, unet, seed, path):
-        super().draw(known(UNetConfig, unet), seed, path)
-
     def prepare(self, what, job):
-        self.job = {**job, "unet": known(UNetConfig, job["unet"]), "train": known(StageConfig, job["train"])}
+        self.job = {**job, "unet": known(UNetConfig, job["unet"]), "train": known(StageConfig, job["train"]),
+                    "autoencoder": known(AutoencoderConfig, job["autoencoder"])}
         super().prepare(what, self.job)
 
     def run(self, t, save=None):
@@ -73,7 +72,7 @@ def main(argv):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, help="the other checkout's folder")
     parser.add_argument("--config", default="mini", help="whose U-Net (default: mini)")
-    parser.add_argument("--what", nargs="+", default=WHATS, choices=WHATS, help="(default: all three)")
+    parser.add_argument("--what", nargs="+", default=WHATS, choices=WHATS, help="(default: all)")
     parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default: 1)")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--repeats", type=int, default=7, help="runs of each, taken in turns (default: 7)")
@@ -91,14 +90,17 @@ def job_of(config, args, folder):
     """What both sides read: options, and files of weights and inputs."""
     tree, factor, rng = config_dict(config), config.autoencoder.factor, np.random.default_rng(0)
     job = {"unet": tree["unet"], "weights": str(folder / "weights.npz"), "inputs": str(folder / "inputs.npz"), "scale": 3.5,
+           "autoencoder": tree["autoencoder"], "autoencoder_weights": str(folder / "autoencoder.npz"),
            "t": [500] * args.batch, "train": {**tree["train"]["unet"], "ema": 0.9999, "warmup": 0, "decay": False},
            "precision": args.precision}
     size = args.batch, config.data.height // factor, config.data.width // factor
     latents = lambda: rng.standard_normal((size[0], config.unet.latent_channels, *size[1:]), dtype=np.float32)
     np.savez(job["inputs"], z=latents(), z_0=latents(), eps=latents(),
-             labels=rng.integers(-1, config.unet.classes, size).astype(np.int32))
+             labels=rng.integers(-1, config.unet.classes, size).astype(np.int32),
+             x=rng.uniform(-1, 1, (args.batch, 3, config.data.height, config.data.width)).astype(np.float32))
     with side_of("this", ROOT) as side:
-        side.ask("draw", unet=job["unet"], seed=0, path=job["weights"])
+        for what, path in (("forward", job["weights"]), ("encode", job["autoencoder_weights"])):
+            side.ask("draw", job=job, what=what, seed=0, path=path)
     return job
 
 

@@ -3,13 +3,13 @@ image small.
 
 Why a kernel: oneDNN's convolution, as Jittor calls it, rearranges the weights at every call. Where pixels are few the weights
 are most of the data: 1024 to 1024 channels on 6x8 pixels take 21 ms (1x1: 26 ms), and as a product 4.4 ms (1x1: 0.5 ms) on
-2 cores. benchmarks/kernels.py measures both. On a CPU larger images and strides go to conv_onednn.py, but for float32 with a
-gradient: that and float32 on a GPU are Jittor's own. Numbers of 16 bits go to cudnn_conv.py on a GPU; on a CPU they are
+2 cores. benchmarks/kernels.py measures both. On a CPU larger images and strides go to conv_onednn.py; float32 on a GPU is
+Jittor's own. Numbers of 16 bits go to cudnn_conv.py on a GPU; on a CPU they are
 computed with in float32, but for bfloat16 where the processor multiplies it (AVX512_BF16, AMX): the same numbers but for the
 order of sums. With AMX oneDNN's convolution is the faster way at any size.
 """
 from models.kernels.casting import kernel_dtype, to, to_float32
-from models.kernels.conv_onednn import ConvBf16, conv_onednn
+from models.kernels.conv_onednn import ConvOnednn, conv_onednn
 from models.kernels.cudnn_conv import cudnn_conv
 from models.kernels.launch import choose, gpu, include
 from models.kernels.turn import to_first, to_last
@@ -43,21 +43,21 @@ def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto", las
     dtype, w, b = str(x.dtype), to(weight, x.dtype), to(bias, x.dtype)
     if gpu() and dtype != "float32" and choose(impl, cuda=True):
         return cudnn_conv(x, w, b, residual, stride, padding)
-    few = same_size and (k == 1 or x.shape[2] * x.shape[3] <= SMALL)
-    bfloat16, painting = dtype == "bfloat16" and multiplies_bfloat16(), dtype == "float32" and jt.flags.no_grad and not few
-    if (bfloat16 or painting) and not gpu() and choose(impl) and onednn():
+    # What is painted may not depend on the batch, and so not the choice either; a training step may, but not on the number of
+    # processes that share it: both ways round differently, and gradients would differ by 1.5e-6.
+    pixels = x.shape[2] * x.shape[3] * (1 if jt.flags.no_grad else x.shape[0] * PROCESSES)
+    few = same_size and (k == 1 or pixels <= SMALL)
+    bfloat16 = dtype == "bfloat16" and multiplies_bfloat16()
+    if (bfloat16 or dtype == "float32" and not few and impl != "kernel") and choose(impl) and not gpu() and onednn():
         product, padding = few and not tiles.enabled, padding if isinstance(padding, tuple) else (padding, padding)
         if jt.flags.no_grad:
             return conv_onednn(x, w, b, stride, padding, residual, product=product, kept=kept)
-        y = ConvBf16(stride, padding, product)(x, weight, bias)
+        y = ConvOnednn(stride, padding, product)(x, weight, bias)
         return y if residual is None else to(to_float32(y) + to_float32(residual), x.dtype)
     if residual is not None:                                # elsewhere Jittor puts bias and residual into one operator
         return to(to_float32(conv2d(x, weight, bias, stride, padding, impl=impl)) + to_float32(residual), x.dtype)
     x, w, b = (to(array, kernel_dtype(array)) for array in (x, w, b))
-    # What is painted may not depend on the batch, and so not the choice either; a training step may, but not on the number of
-    # processes that share it: both ways round differently, and gradients would differ by 1.5e-6.
-    pixels = x.shape[2] * x.shape[3] * (1 if jt.flags.no_grad else x.shape[0] * PROCESSES)
-    if choose(impl) and same_size and (impl == "kernel" or k == 1 or pixels <= SMALL):
+    if choose(impl) and (impl == "kernel" or few):
         return to(Product()(x, w, b), dtype)
     return to(conv2d_reference(x, w, b, stride, padding), dtype)
 

@@ -256,10 +256,11 @@ inline void conv_layouts(const Geometry& c, const Geometry* packed, const T* x, 
     stream().wait();
 }
 
-// dy (B, Cout, H', W') bfloat16 -> dx like x.
-inline void conv_bf16_dx(const Geometry& c, const Bf16* w, const Bf16* dy, Bf16* dx) {
+// dy (B, Cout, H', W') -> dx like x.
+template <class T>
+inline void conv_dx(const Geometry& c, const T* w, const T* dy, T* dx) {
     using Backward = dnnl::convolution_backward_data;
-    auto& p = Plan<Backward>::of<Bf16>(c, 1, [](const Shape<Bf16>& s) {
+    auto& p = Plan<Backward>::of<T>(c, 1, [](const Shape<T>& s) {
         const Backward::primitive_desc made({dnnl::algorithm::convolution_direct, s.any(s.x), s.any(s.w), s.any(s.y), s.step, s.pad, s.pad},
                                             engine(), s.forward());
         return Plan<Backward>{Backward(made), {s.y, made.diff_dst_desc()}, {s.w, made.weights_desc()}, {s.x, made.diff_src_desc()}, {}};
@@ -276,10 +277,11 @@ inline void conv_bf16_dx(const Geometry& c, const Bf16* w, const Bf16* dy, Bf16*
     stream().wait();
 }
 
-// x, dy bfloat16 -> dw (Cout, Cin, k, k), db (Cout), float32, summed over the batch.
-inline void conv_bf16_dw(const Geometry& c, const Bf16* x, const Bf16* dy, float* dw, float* db) {
+// x, dy -> dw (Cout, Cin, k, k), db (Cout), float32, summed over the batch.
+template <class T>
+inline void conv_dw(const Geometry& c, const T* x, const T* dy, float* dw, float* db) {
     using Backward = dnnl::convolution_backward_weights;
-    auto& p = Plan<Backward>::of<Bf16>(c, c.batch, [](const Shape<Bf16>& s) {
+    auto& p = Plan<Backward>::of<T>(c, c.batch, [](const Shape<T>& s) {
         const Backward::primitive_desc made({dnnl::algorithm::convolution_direct, s.any(s.x), s.any(s.w, Memory::data_type::f32), s.bias(),
                                              s.any(s.y), s.step, s.pad, s.pad}, engine(), s.forward());
         return Plan<Backward>{Backward(made), {s.x, made.src_desc()}, {s.y, made.diff_dst_desc()}, {s.w, made.diff_weights_desc()},

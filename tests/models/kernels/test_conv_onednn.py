@@ -64,7 +64,7 @@ def test_a_convolution_that_paints_takes_this_way(rng, monkeypatch):
     monkeypatch.setattr("models.kernels.conv.conv_onednn", lambda *args, **more: calls.append(1) or conv_onednn(*args, **more))
     x, weight, bias = arrays(rng, size=(16, 24))
     expected = conv2d(x, weight, bias, 1, 1)
-    assert not calls                                                           # with a gradient it is Jittor's
+    assert not calls                                                           # with a gradient it is a Function's
     with jt.no_grad():
         assert_close(conv2d(x, weight, bias, 1, 1).numpy(), expected.numpy(), "float32")
     assert calls
