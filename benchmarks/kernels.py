@@ -25,6 +25,7 @@ from models.kernels.conv import conv2d
 from models.kernels.nearest_code import nearest_code
 from models.kernels.norm_branches import norm_branches
 from models.kernels.norm_modulate import norm_modulate, norm_modulate_maps
+from models.kernels.pool import pool
 from models.kernels.turn import turn
 from runtime.backend import DEVICE, jt
 
@@ -54,6 +55,14 @@ def cases():
     gflop = 2 * 512 * 256 * 96 * 128 / 1e9
     yield Case("conv 1x1, 512 to 256, 96x128", conv(1), [(1, 512, 96, 128), (256, 512, 1, 1), (256,)],
                gflop=(gflop, 3 * gflop))
+    if DEVICE == "cpu":
+        ours = lambda impl, x, w, b: conv2d(x, w, b, 1, 1, impl="auto" if impl == "kernel" else impl)       # conv_onednn.py
+        for outputs, inputs, height, width in ((128, 128, 384, 512), (256, 256, 96, 128), (64, 64, 96, 128), (128, 3, 384, 512)):
+            gflop = 2 * outputs * inputs * 9 * height * width / 1e9
+            yield Case(f"conv 3x3, {inputs} to {outputs}, {height}x{width}", ours,
+                       [(1, inputs, height, width), (outputs, inputs, 3, 3), (outputs,)], gflop=(gflop, 3 * gflop))
+        yield Case("maximum of 3x3, 64, 147x147", lambda impl, x: pool(x, "max", 2, impl=impl), [(1, 147, 147, 64)], gradient=False,
+                   moved=(1.25, 0), float32_only=True)
     image = (1, 256, 96, 128)
     maps = (1, 512, 96, 128)
     # x, gamma, beta, y; with the gradient also dy, x, gamma, beta again and dx, dgamma, dbeta.
