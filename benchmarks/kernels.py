@@ -56,13 +56,7 @@ def cases():
     yield Case("conv 1x1, 512 to 256, 96x128", conv(1), [(1, 512, 96, 128), (256, 512, 1, 1), (256,)],
                gflop=(gflop, 3 * gflop))
     if DEVICE == "cpu":
-        ours = lambda impl, x, w, b: conv2d(x, w, b, 1, 1, impl="auto" if impl == "kernel" else impl)       # conv_onednn.py
-        for outputs, inputs, height, width in ((128, 128, 384, 512), (256, 256, 96, 128), (64, 64, 96, 128), (128, 3, 384, 512)):
-            gflop = 2 * outputs * inputs * 9 * height * width / 1e9
-            yield Case(f"conv 3x3, {inputs} to {outputs}, {height}x{width}", ours,
-                       [(1, inputs, height, width), (outputs, inputs, 3, 3), (outputs,)], gflop=(gflop, 3 * gflop))
-        yield Case("maximum of 3x3, 64, 147x147", lambda impl, x: pool(x, "max", 2, impl=impl), [(1, 147, 147, 64)], gradient=False,
-                   moved=(1.25, 0), float32_only=True)
+        yield from cases_cpu()
     image = (1, 256, 96, 128)
     maps = (1, 512, 96, 128)
     # x, gamma, beta, y; with the gradient also dy, x, gamma, beta again and dx, dgamma, dbeta.
@@ -87,6 +81,17 @@ def cases():
     numbers = dict.fromkeys(NUMBERS, 0.5)
     yield Case("AdamW with average, 9 M weights", lambda impl, p, g, m, v, e: adamw_ema(p, g, m, v, e, numbers, impl),
                [(3000, 3000)] * 5, gradient=False, moved=(9, 0), float32_only=True)
+
+
+def cases_cpu():
+    """The Cases of what has kernels on a CPU only."""
+    ours = lambda impl, x, w, b: conv2d(x, w, b, 1, 1, impl="auto" if impl == "kernel" else impl)       # conv_onednn.py
+    for outputs, inputs, height, width in ((128, 128, 384, 512), (256, 256, 96, 128), (64, 64, 96, 128), (128, 3, 384, 512)):
+        gflop = 2 * outputs * inputs * 9 * height * width / 1e9
+        yield Case(f"conv 3x3, {inputs} to {outputs}, {height}x{width}", ours,
+                   [(1, inputs, height, width), (outputs, inputs, 3, 3), (outputs,)], gflop=(gflop, 3 * gflop))
+    yield Case("maximum of 3x3, 64, 147x147", lambda impl, x: pool(x, "max", 2, impl=impl), [(1, 147, 147, 64)],
+               gradient=False, moved=(1.25, 0), float32_only=True)
 
 
 def with_sum(impl, y, bias, residual, maps, timestep):

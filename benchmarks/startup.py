@@ -37,7 +37,7 @@ def main(argv):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch_python", default=os.environ.get("TORCH_PYTHON"), metavar="PYTHON",
-                        help="a Python that has PyTorch, NumPy and Pillow (default: $TORCH_PYTHON, else this one where it has them)")
+                        help="a Python that has PyTorch, NumPy and Pillow (default: $TORCH_PYTHON, else this one)")
     parser.add_argument("--steps", type=int, default=8, help="of each round (default: 8)")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each, taken in turns (default: 5)")
     args = parser.parse_args(argv)

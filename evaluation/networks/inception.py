@@ -205,7 +205,7 @@ class Inception(nn.Module):
     def execute(self, x):
         """x (B, 3, 299, 299) float32 in [-1, 1] -> pool3 (B, 2048).
 
-        So many images at a time that the memory is bounded; on a GPU one, since a convolution of several rounds differently there.
+        So many images at a time that the memory is bounded; on a GPU one: a convolution of several rounds differently there.
         """
         count = IMAGES if channels_last() else 1
         maps = [self.stages(x[i:i + count])[-1] for i in range(0, x.shape[0], count)]

@@ -256,6 +256,19 @@ inline void conv_layouts(const Geometry& c, const Geometry* packed, const T* x, 
     stream().wait();
 }
 
+// x (B, Cin, H, W), w (Cout, Cin, kh, kw), b (Cout) float32, residual like y or null -> y (B, Cout, H', W'). laid: the geometry
+// that w was laid out for, without a height where it was not.
+inline void conv_forward(const Geometry& c, const Geometry& laid, bool product, const Bf16* x, const Bf16* w, const float* b,
+                         const Bf16* residual, Bf16* y) {
+    if (product) conv_bf16_product(c.square(), x, w, b, residual, y);
+    else conv_layouts(c, laid.height ? &laid : nullptr, x, w, b, residual, y);
+}
+
+inline void conv_forward(const Geometry& c, const Geometry& laid, bool, const float* x, const float* w, const float* b,
+                         const float* residual, float* y) {
+    conv_layouts(c, laid.height ? &laid : nullptr, x, w, b, residual, y);
+}
+
 // dy (B, Cout, H', W') -> dx like x.
 template <class T>
 inline void conv_dx(const Geometry& c, const T* w, const T* dy, T* dx) {

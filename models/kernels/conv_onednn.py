@@ -1,9 +1,9 @@
 """Convolution on a CPU by oneDNN's primitives, called by ourselves, of float32 and bfloat16 numbers. Bias, residual and ReLU
 belong to the one pass.
 
-Why a kernel: Jittor's own convolution is float32's with channels first, lays out its weights anew at every call and leaves bias and
-residual to other operators. 128 to 128 channels on 384x512 pixels take 915 ms on one core, and here 474 ms; 64 to 64 on 96x128 16.4
-and 11.9 ms, 8.3 with weights that were laid out before, 7.3 with channels last. benchmarks/kernels.py measures them.
+Why a kernel: Jittor's own convolution is float32's with channels first, lays out its weights anew at every call and leaves
+bias and residual to other operators. 128 to 128 channels on 384x512 pixels take 915 ms on one core, and here 474 ms; 64 to 64
+on 96x128 16.4 and 11.9 ms, 8.3 with weights that were laid out before, 7.3 with channels last (benchmarks/kernels.py).
 """
 from models.kernels.casting import to, to_float32
 from models.kernels.launch import PLAIN, code, gpu, include
@@ -14,8 +14,8 @@ ROOM = 64          # channels of laid-out weights are filled up to a multiple of
 
 
 def conv_onednn(x, weight, bias, stride=1, padding=(0, 0), residual=None, last=False, relu=False, product=False, kept=None):
-    """x (B, Cin, H, W), weight (Cout, Cin, kh, kw), residual (B, Cout, H', W') or None, all float32 or all bfloat16, bias (Cout,) ->
-    x * weight + bias + residual, then ReLU where asked for, (B, Cout, H', W'). No gradient.
+    """x (B, Cin, H, W), weight (Cout, Cin, kh, kw), residual (B, Cout, H', W') or None, all float32 or all bfloat16, bias
+    (Cout,) -> x * weight + bias + residual, then ReLU where asked for, (B, Cout, H', W'). No gradient.
 
     last: x (B, H, W, Cin), residual and result (B, H', W', Cout). product: as a matrix product, of bfloat16, for an odd square
     kernel, stride 1 and its half as padding. kept: a Kept where the weights no longer change.
@@ -24,22 +24,16 @@ def conv_onednn(x, weight, bias, stride=1, padding=(0, 0), residual=None, last=F
     height, width = (int(geometry[name]) for name in ("height", "width"))
     size = [(n + 2 * pad - k) // stride + 1 for n, pad, k in zip((height, width), padding, weight.shape[2:])]
     shape = [x.shape[0], *size, weight.shape[0]] if last else [x.shape[0], weight.shape[0], *size]
-    numbers, arrays = "iidm::numbers", [x, weight, to_float32(to(bias, x.dtype))]
+    arrays = [x, weight, to_float32(to(bias, x.dtype))]
     if residual is not None:
         arrays.append(to(residual, x.dtype))
-    added = f"{numbers}(in3_p)" if residual is not None else "nullptr"
-    if product:
-        source = (f"iidm::conv_bf16_product(iidm_geometry(data).square(), {numbers}(in0_p), {numbers}(in1_p), in2_p, {added}, "
-                  f"{numbers}(out0_p));")
-    else:
-        laid = "nullptr"
-        if kept is not None:
-            arrays[1], geometry["laid_height"], geometry["laid_width"] = kept(weight, geometry, (height, width))
-            laid = "&laid"
-        source = ("const iidm::Geometry laid = iidm_laid(data); " if kept is not None else "") + (
-            f"iidm::conv_layouts<std::remove_pointer_t<decltype({numbers}(out0_p))>>(iidm_geometry(data), {laid}, {numbers}(in0_p), "
-            f"{numbers}(in1_p), in2_p, {added}, {numbers}(out0_p));")
-    return operator([shape], [x.dtype], arrays, source, geometry)[0]
+    if kept is not None and not product:
+        arrays[1], geometry["laid_height"], geometry["laid_width"] = kept(weight, geometry, (height, width))
+    added = "iidm::numbers(in3_p)" if residual is not None else "decltype(iidm::numbers(in0_p))(nullptr)"
+    source = ("iidm::conv_forward(iidm_geometry(data), iidm_laid(data), data[\"product\"] > 0, iidm::numbers(in0_p), "
+              f"iidm::numbers(in1_p), in2_p, {added}, iidm::numbers(out0_p));")
+    told = {"laid_height": 0, "laid_width": 0, "product": int(product), **geometry}
+    return operator([shape], [x.dtype], arrays, source, told)[0]
 
 
 def channels_last():

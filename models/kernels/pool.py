@@ -1,7 +1,7 @@
 """Maximum and mean over 3x3 windows, of images with their channels last.
 
-Why a kernel: Jittor's has channels first, one thread's loop over every number of a window for the maximum, and for the mean divides
-by nine at the border too. benchmarks/kernels.py measures both. On a GPU the reference runs.
+Why a kernel: Jittor's has channels first, one thread's loop over every number of a window for the maximum, and for the mean
+divides by nine at the border too. benchmarks/kernels.py measures it. On a GPU the reference runs.
 """
 from models.kernels.launch import choose, include
 from models.kernels.turn import to_first, to_last
@@ -14,8 +14,8 @@ def pool(x, kind, stride=1, padding=0, impl="auto"):
     Raises ValueError on other shapes and kinds. Differentiable by the reference, which is taken outside of jt.no_grad().
     """
     if kind not in ("max", "mean") or len(x.shape) != 4 or min(x.shape[1:3]) + 2 * padding < 3 or padding > 1:
-        raise ValueError(f"pool: expected 'max' or 'mean' of x (B, H, W, C) of at least 3x3 with a padding of at most 1, got {kind!r} "
-                         f"of {tuple(x.shape)} with a padding of {padding}")
+        raise ValueError("pool: expected 'max' or 'mean' of x (B, H, W, C) of at least 3x3 with a padding of at most 1, "
+                         f"got {kind!r} of {tuple(x.shape)} with a padding of {padding}")
     return (pool_kernel if choose(impl, gradient=False) else pool_reference)(x, kind, stride, padding)
 
 
