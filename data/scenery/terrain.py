@@ -15,6 +15,16 @@ STEPS, NEAR, FAR = 240, 0.55, 1200.0  # steps of the height field; NEAR is a fra
 FLAT = [ID[name] for name in ("water", "sea", "lake", "river")]
 
 
+def mix(image, other, share):
+    """image (h, w, 3) turned into `other`, which is (3,), (w, 3) or (h, w, 3), by a share, a number or (h, w); in place.
+
+    One channel after the other: a loop of NumPy's over three numbers takes five times as long.
+    """
+    for c in range(3):
+        plane = image[..., c]
+        plane += share * (other[..., c] - plane)
+
+
 class Picture:
     """An image being painted: image (H, W, 3) in 0..1, labels (H, W), depth (H, W) in metres (inf = sky)."""
 
@@ -85,8 +95,9 @@ class Picture:
         edge = 0.98 - 0.75 * p.cover
         alpha = smoothstep(edge, edge + 0.3, density) * smoothstep(0, 0.10, v) * 0.94
         lit = np.clip(0.55 + 2.6 * (density - toward) - 0.9 * np.clip(density - edge - 0.2, 0, 1) + glow, 0, 1)
-        colour = p.cloud_shade + (p.cloud_lit - p.cloud_shade) * lit[..., None]
-        sky += alpha[..., None] * (colour - sky)
+        for c in range(3):
+            plane = sky[..., c]
+            plane += alpha * (p.cloud_shade[c] + (p.cloud_lit[c] - p.cloud_shade[c]) * lit - plane)
 
     # ---------------------------------------------------------------- ground
 
@@ -126,7 +137,7 @@ class Picture:
         x = (self.columns - self.width / 2) / self.focal * z
         labels = land.material(x, z, bed, slope)
         colour = self.colour_ground(land, labels, x, z, bed, slope, shade, rng)
-        colour += self.fog(z)[..., None] * (self.haze[None] - colour)
+        mix(colour, self.haze, self.fog(z))
         self.image[top:][ground] = colour[ground]
         self.labels[top:][ground] = labels[ground]
         self.depth[top:][ground] = z[ground]
@@ -143,9 +154,8 @@ class Picture:
         near = noise("fbm", x, z + 2 * height, 5.5, o[1])
         blades = noise("fbm", x, z * 0.5 + 2 * height, 1.1, o[2])
         close = noise("fbm", x, z * 0.6 + 2 * height, 0.3, o[2]) - 0.5
-        mix = np.clip(0.6 * broad + 0.4 * near + (blades - 0.5) * fine, 0, 1)
-        base, alt = p.base[labels], p.alt[labels]
-        colour = base + (alt - base) * mix[..., None]
+        second = np.clip(0.6 * broad + 0.4 * near + (blades - 0.5) * fine, 0, 1)       # how much of a class's second colour
+        colour = self.surface(labels, second)
         bump = (near - 0.5) * 0.5 * np.exp(-z / 90) + (blades - 0.5) * 0.7 * fine + close * 0.8 * np.exp(-z / 6)
         stony = np.isin(labels, (ID["mountain"], ID["rock"], ID["waterfall"]))
         if stony.any():
@@ -158,7 +168,7 @@ class Picture:
         )
         snow = snow * (labels == ID["mountain"])
         if land.distant and snow.any():
-            colour += snow[..., None] * (np.float32([0.95, 0.97, 1.0]) - colour)
+            mix(colour, np.float32([0.95, 0.97, 1.0]), snow)
             bump = bump * (1 - 0.5 * snow)
         if land.furrows is not None:
             colour = land.furrows(self, colour, labels, x, z)
@@ -167,14 +177,26 @@ class Picture:
             wind = np.sin((z * 2.3 + x * 0.8) * 3 + 9 * noise("fbm", x, z, 7, o[4]))
             bump = np.where(sand, bump * 0.35 + 0.10 * wind * np.exp(-z / 22), bump)
             wet = np.exp(-np.maximum(bed, 0) / 0.16) * sand * (land.water is not None)
-            colour *= 1 - 0.42 * wet[..., None]
+            for c in range(3):
+                colour[..., c] *= 1 - 0.42 * wet
         falls = labels == ID["waterfall"]
         if falls.any():
             strand = noise("fbm", x * 3.2, height * 0.14, 2.6, o[5])
-            colour = np.where(falls[..., None], p.base[ID["waterfall"]] * (0.45 + 0.75 * strand[..., None]), colour)
+            for c in range(3):
+                colour[..., c][falls] = (p.base[ID["waterfall"]][c] * (0.45 + 0.75 * strand))[falls]
             bump = np.where(falls, 0.3, bump)
-        light = p.ambient + p.light * (0.98 * np.clip(shade + bump, 0, 1.25))[..., None]
-        return colour * light * (1 + 0.35 * bump[..., None])
+        lit, rough = 0.98 * np.clip(shade + bump, 0, 1.25), 1 + 0.35 * bump
+        for c in range(3):
+            colour[..., c] = colour[..., c] * (p.ambient[c] + p.light[c] * lit) * rough
+        return colour
+
+    def surface(self, labels, second):
+        """The unlit colour (h, w, 3) of classes (h, w), `second` (h, w) of the way from their first to their second."""
+        p, colour = self.palette, np.empty((*labels.shape, 3), np.float32)
+        for c in range(3):
+            base, alt = p.base[:, c][labels], p.alt[:, c][labels]
+            colour[..., c] = base + (alt - base) * second
+        return colour
 
     # ---------------------------------------------------------------- water
 
@@ -211,22 +233,22 @@ class Picture:
         aside = self.columns - 0.5 + tilt * rough * self.height * 0.03
         reflected = cv2.remap(self.image, aside.astype(np.float32), mirror.astype(np.float32), cv2.INTER_LINEAR,
                               borderMode=cv2.BORDER_REPLICATE)
-        mix = noise("fbm", x, depth, 80, o[3])[..., None]
-        labels = self.labels[top:]
-        own = (p.base[labels] + (p.alt[labels] - p.base[labels]) * mix) * (p.ambient + 0.55 * p.light)
-        shallow = np.exp(np.minimum(bed, 0) / 1.2)[..., None]
-        own = own + (p.base[ID["sand"]] * (p.ambient + 0.6 * p.light) - own) * 0.45 * shallow
+        colour = self.surface(self.labels[top:], noise("fbm", x, depth, 80, o[3]))
+        shallow = np.exp(np.minimum(bed, 0) / 1.2)
         grazing = np.clip((rows - self.horizon) / self.height, 0, 1)
         fresnel = (0.22 + 0.70 * np.exp(-grazing * 3.2)) * (1 - 0.38 * sea)
-        colour = own + (reflected - own) * fresnel[..., None]
-        colour *= (1 + rough * (0.42 * tilt))[..., None]
         lane = np.exp(-((self.columns - p.sun_x * self.width) / self.height / (0.10 + 0.25 * grazing)) ** 2)
         sparkle = smoothstep(0.12, 0.4, tilt * rough + 0.1) * lane * p.glow * 0.85
-        colour += sparkle[..., None] * p.sun
         foam = np.exp(-((bed + 0.10) / 0.07) ** 2) * 0.6 + sea * smoothstep(0.31, 0.40, swell + 0.3 * ripple) * 0.55
-        foam = foam + sea * np.exp(-((bed + 0.75 + swell * 0.9) / 0.09) ** 2) * 0.8
-        colour += np.clip(foam, 0, 1)[..., None] * ((p.ambient + 0.8 * p.light) - colour)
-        colour += 0.75 * self.fog(depth)[..., None] * (self.haze[None] - colour)
+        foam = np.clip(foam + sea * np.exp(-((bed + 0.75 + swell * 0.9) / 0.09) ** 2) * 0.8, 0, 1)
+        waves, haze = 1 + rough * (0.42 * tilt), 0.75 * self.fog(depth)
+        white, sand = p.ambient + 0.8 * p.light, p.base[ID["sand"]] * (p.ambient + 0.6 * p.light)
+        for c in range(3):
+            own = colour[..., c] * (p.ambient + 0.55 * p.light)[c]
+            own = own + (sand[c] - own) * 0.45 * shallow
+            own = (own + (reflected[..., c] - own) * fresnel) * waves + sparkle * p.sun[c]
+            own = own + foam * (white[c] - own)
+            colour[..., c] = own + haze * (self.haze[:, c] - own)
         self.image[top:][water] = colour[water]
 
     # ---------------------------------------------------------------- things
@@ -260,11 +282,13 @@ class Picture:
         drawing = drawing[a - y0:b - y0, c - x0:d - x0]
         alpha = drawing[..., 0] * visible
         p, middle = self.palette, min(max(int(column), 0), self.width - 1)
-        part = drawing[..., 2:]
-        colour = part * leaf + (1 - part) * (p.base[ID["earth"]] * 0.6 if trunk is None else trunk)
-        colour = colour * (p.ambient + p.light * (1.1 * drawing[..., 1:2]))
-        colour = colour + self.fog(z) * (self.haze[middle] - colour)
-        self.image[region] += alpha[..., None] * (colour - self.image[region])
+        shade, part, fog = 1.1 * drawing[..., 1], drawing[..., 2], self.fog(z)
+        trunk, image = p.base[ID["earth"]] * 0.6 if trunk is None else trunk, self.image[region]
+        for c in range(3):
+            colour = (part * leaf[c] + (1 - part) * trunk[c]) * (p.ambient[c] + p.light[c] * shade)
+            colour = colour + fog * (self.haze[middle, c] - colour)
+            plane = image[..., c]
+            plane += alpha * (colour - plane)
         solid = alpha > 0.5
         self.labels[region][solid] = label
         self.depth[region][solid] = z
@@ -279,7 +303,8 @@ class Picture:
             return
         far = ((self.columns[:, c:d] - column) / rx) ** 2 + ((self.rows[a:b] - row) / ry) ** 2
         dark = 0.32 * np.clip(1 - far, 0, 1) * (1 - self.fog(z))
-        self.image[a:b, c:d] *= 1 - dark[..., None]
+        for channel in range(3):
+            self.image[a:b, c:d, channel] *= 1 - dark
 
     def polygon(self, points, colour, label, z, shade=0.7, glow=False, solid=True):
         """A flat polygon: points (n, 2) on the screen, z metres away. glow: unlit; not solid: labels stay."""
