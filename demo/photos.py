@@ -28,14 +28,15 @@ ENLARGED = 1.6                      # a crop shows at least 1 / ENLARGED of the 
 
 def main(argv):
     parser = argparse.ArgumentParser(prog="python -m demo.photos", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="Any other option is train.py's: --set train.precision=bfloat16 where a CPU has AMX.")
     parser.add_argument("--photos", required=True, help="folder with imgs/ and labels/")
     parser.add_argument("--held_out", nargs="+", required=True, metavar="STEM", help="photos whose masks are painted and that "
                         "are not learnt from")
     parser.add_argument("--styles", nargs="+", required=True, metavar="STEM", help="photos in whose style each is painted, not "
                         "learnt from either")
     parser.add_argument("--crops", type=int, default=12, help="crops of a photo, the whole among them (default: 12)")
-    args, more = parser.parse_known_args(argv)                 # the rest is for train.py and test.py
+    args, more = parser.parse_known_args(argv)                 # the rest is for train.py
     if not Path("demo/__main__.py").exists():
         raise UserError("expected the repository's folder as the working directory; cd there first")
     import test
@@ -54,7 +55,7 @@ def main(argv):
          ["--input_path", WORK / "train", "--config", CONFIG, "--stage", "unet", "--resume", *more])
     step("The masks held out", "test.py", test.main,
          ["--input_path", WORK / "test", "--img_path", args.photos, "--output_path", WORK / "results",
-          "--checkpoint", ranked(config.train.run)[0][0], *more])
+          "--checkpoint", ranked(config.train.run)[0][0]])
 
 
 def write_crops(pairs, folder, crops, data):
@@ -70,14 +71,17 @@ def write_crops(pairs, folder, crops, data):
         if image.shape[:2] != labels.shape:
             image, labels = read_image(pair.image, height, width), read_labels(pair.labels, height, width).astype(np.uint8)
         for crop in range(crops):
+            name = f"{pair.stem}_{crop:02d}.png"
+            if (folder / "labels" / name).is_file():
+                continue
             rng = generator(0, "crop", pair.stem, crop)
             share = 1.0 if crop == 0 else 1 / rng.uniform(1, ENLARGED)
             h, w = (round(share * n) for n in labels.shape)
             y, x = (int(rng.integers(n - part + 1)) for n, part in zip(labels.shape, (h, w)))
             part = cv2.resize(image[y:y + h, x:x + w], (width, height), interpolation=cv2.INTER_CUBIC)
             ids = cv2.resize(labels[y:y + h, x:x + w], (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-            Image.fromarray(part).save(folder / "imgs" / f"{pair.stem}_{crop:02d}.png")
-            Image.fromarray(ids).save(folder / "labels" / f"{pair.stem}_{crop:02d}.png")
+            Image.fromarray(part).save(folder / "imgs" / name)
+            Image.fromarray(ids).save(folder / "labels" / name)                        # the last: a pair is whole
 
 
 def write_masks(pairs, styles, folder):
