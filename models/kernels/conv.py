@@ -52,8 +52,7 @@ def conv2d(x, weight, bias, stride=1, padding=0, residual=None, impl="auto", las
         product, padding = few and not tiles.enabled, padding if isinstance(padding, tuple) else (padding, padding)
         if jt.flags.no_grad:
             return conv_onednn(x, w, b, stride, padding, residual, product=product, kept=kept)
-        y = ConvOnednn(stride, padding, product)(x, weight, bias)
-        return y if residual is None else to(to_float32(y) + to_float32(residual), x.dtype)
+        return ConvOnednn(stride, padding, product)(x, weight, bias, *([] if residual is None else [residual]))
     if residual is not None:                                # elsewhere Jittor puts bias and residual into one operator
         return to(to_float32(conv2d(x, weight, bias, stride, padding, impl=impl)) + to_float32(residual), x.dtype)
     x, w, b = (to(array, kernel_dtype(array)) for array in (x, w, b))

@@ -68,21 +68,22 @@ class ConvOnednn(jt.Function):
         super().__init__()
         self.stride, self.padding, self.product = stride, padding, product
 
-    def execute(self, x, weight, bias):
-        """x (B, Cin, H, W), weight (Cout, Cin, kh, kw), bias (Cout,) -> (B, Cout, H', W') like x."""
-        self.dtypes, weight = (str(weight.dtype), str(bias.dtype)), to(weight, x.dtype)
+    def execute(self, x, weight, bias, *residual):
+        """x (B, Cin, H, W), weight (Cout, Cin, kh, kw), bias (Cout,), residual (B, Cout, H', W') or nothing -> (B, Cout, H', W')
+        like x."""
+        self.dtypes, weight = [str(array.dtype) for array in (weight, bias, *residual)], to(weight, x.dtype)
         self.saved = x, weight
-        return conv_onednn(x, weight, bias, self.stride, self.padding, product=self.product)
+        return conv_onednn(x, weight, bias, self.stride, self.padding, *residual, product=self.product)
 
     def grad(self, dy):
-        """dL/dy (B, Cout, H', W') -> dL/dx, dL/dweight, dL/dbias."""
-        (x, weight), self.saved = self.saved, None  # for one backward pass: held longer they would keep their memory
+        """dL/dy (B, Cout, H', W') -> dL/dx, dL/dweight, dL/dbias, dL/dresidual."""
+        x, weight = self.saved
         dy, geometry = to(dy, x.dtype), geometry_of(x, weight, self.stride, self.padding)
         dx, = operator([x.shape], [x.dtype], [weight, dy], "iidm::conv_dx(iidm_geometry(data), iidm::numbers(in0_p), "
                        "iidm::numbers(in1_p), iidm::numbers(out0_p));", geometry)
         dw, db = operator([weight.shape, [weight.shape[0]]], ["float32"] * 2, [x, dy], "iidm::conv_dw(iidm_geometry(data), "
                           "iidm::numbers(in0_p), iidm::numbers(in1_p), out0_p, out1_p);", geometry)
-        return dx, to(dw, self.dtypes[0]), to(db, self.dtypes[1])
+        return tuple(to(array, dtype) for array, dtype in zip((dx, dw, db, dy), (x.dtype, *self.dtypes)))
 
 
 def geometry_of(x, weight, stride, padding, last=False, relu=False):
