@@ -29,7 +29,7 @@ ENLARGED = 1.6                      # a crop shows at least 1 / ENLARGED of the 
 def main(argv):
     parser = argparse.ArgumentParser(prog="python -m demo.photos", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="Any other option is train.py's: --set train.precision=bfloat16 where a CPU has AMX.")
+                                     epilog="Other options are train.py's: --set train.precision=bfloat16 where a CPU has AMX.")
     parser.add_argument("--photos", required=True, help="folder with imgs/ and labels/")
     parser.add_argument("--held_out", nargs="+", required=True, metavar="STEM", help="photos whose masks are painted and that "
                         "are not learnt from")
