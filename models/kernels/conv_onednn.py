@@ -69,8 +69,7 @@ class ConvOnednn(jt.Function):
         self.stride, self.padding, self.product = stride, padding, product
 
     def execute(self, x, weight, bias, *residual):
-        """x (B, Cin, H, W), weight (Cout, Cin, kh, kw), bias (Cout,), residual (B, Cout, H', W') or none -> (B, Cout, H', W') like
-        x."""
+        """x (B, Cin, H, W), weight (Cout, Cin, kh, kw), bias (Cout,), residual like the result or none -> (B, Cout, H', W')."""
         self.dtypes, weight = [str(array.dtype) for array in (weight, bias, *residual)], to(weight, x.dtype)
         self.saved = x, weight
         return conv_onednn(x, weight, bias, self.stride, self.padding, *residual, product=self.product)
