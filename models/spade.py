@@ -24,7 +24,7 @@ class SPADE(nn.Module):
         SiLU."""
         # 1 + gamma, not the paper's gamma: the layer starts close to plain GroupNorm.
         mask = segmentation.at(sizes(h, self.last)[2])
-        maps = self.maps(mask) if gpu() or jt.flags.no_grad else self.maps_apart(mask)
+        maps = self.maps(mask) if gpu() else self.maps_apart(mask)
         return norm_modulate_maps(h, maps, self._groups, 1e-5, timestep, last=self.last)
 
     def maps(self, mask):
@@ -35,9 +35,9 @@ class SPADE(nn.Module):
         return conv2d(relu(self.mlp_shared[0](mask)), weight, bias, padding=1, last=self.last)
 
     def maps_apart(self, mask):
-        """The same as a pair, for training on a CPU: there joining weights of 0.3 GB at every step costs more than it saves."""
+        """The same as a pair, on a CPU: there joining weights of 0.3 GB at every step costs more than it saves."""
         hidden = relu(self.mlp_shared[0](mask))
-        return [conv2d(hidden, layer.kernel(self.last), layer.bias, padding=1, last=self.last)
+        return [conv2d(hidden, layer.kernel(self.last), layer.bias, padding=1, last=self.last, kept=layer.kept)
                 for layer in (self.mlp_gamma, self.mlp_beta)]
 
     @property
