@@ -219,7 +219,9 @@ def test_ctrl_c_while_jittor_is_imported_ends_as_any_other():
 def test_a_signal_to_all_ends_a_program_whose_compile_pool_runs(number, said, status):
     """A terminal sends Ctrl-C to the pool's processes too, Slurm SIGTERM; one that dies with the pool's lock in its hand would
     let the end wait."""
-    code = ("import signal, sys, time\nfrom runtime.backend import jt\nfrom runtime.errors import Stopped, run_script\n"
+    # A suite in the background of a shell ignores Ctrl-C, and so would what it starts.
+    code = ("import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from runtime.backend import jt\nfrom runtime.errors import Stopped, run_script\n"
             "import jittor_utils\ndef stop(*_):\n    raise Stopped('stopped', 143)\n"
             "def main(argv):\n    signal.signal(signal.SIGTERM, stop)\n"
             "    jittor_utils.run_cmds([], '', '')\n    time.sleep(0.5)\n    print('ready', flush=True)\n"
