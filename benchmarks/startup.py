@@ -51,7 +51,8 @@ def main(argv):
         for _ in range(args.repeats):
             for name, (command, picture) in {"ours": ours, "torch": torch}.items():
                 runs[name].append(measure(name, command, picture, folder))
-    row = {"threads": cores(), "steps": 3 * args.steps, "load_average": os.getloadavg()[0]}
+    threads = int(os.environ.get("OMP_NUM_THREADS", cores()))
+    row = {"threads": threads, "steps": 3 * args.steps, "load_average": os.getloadavg()[0]}
     for name, taken in runs.items():
         row[f"{name}_seconds"], row[f"{name}_ended_seconds"] = (statistics.median(times) for times in zip(*taken))
     print(json.dumps({**row, "ratio": row["ours_seconds"] / row["torch_seconds"]}))

@@ -129,6 +129,7 @@ def segmenter(path, lenient, classes=CHALLENGE):
 
 
 def main(argv):
+    """Writes the sheet and the list. argv: the words after the command."""
     parser = argparse.ArgumentParser(prog="python -m data.audit", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input_path", metavar="TRAIN", help="folder with imgs/ and labels/")

@@ -36,6 +36,7 @@ def legend(classes=CHALLENGE):
 
 
 def main(argv):
+    """Writes the legend. argv: the words after the command."""
     parser = argparse.ArgumentParser(prog="python -m data.legend", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", metavar="FILE", help="a yaml of classes (default: the challenge's 29)")

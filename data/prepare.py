@@ -81,6 +81,7 @@ def window(own, size):
 
 
 def main(argv):
+    """Writes the layout and the report. argv: the words after the command."""
     parser = argparse.ArgumentParser(prog="python -m data.prepare", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True, help="the folder of photos: .jpg, .jpeg, .png")

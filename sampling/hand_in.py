@@ -155,6 +155,7 @@ def fill_selects(folder, stems, known):
 
 
 def main(argv):
+    """Checks and packs a results folder. argv: the words after the command; UserError with what is wrong in it."""
     parser = argparse.ArgumentParser(prog="python -m sampling.submission", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", metavar="RESULTS", help="the folder that test.py painted into")

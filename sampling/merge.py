@@ -92,6 +92,7 @@ def merge(folder, archive=None):
 
 
 def main(argv):
+    """Merges what many processes painted. argv: the words after the command; UserError with what is missing."""
     parser = argparse.ArgumentParser(prog="python -m sampling.merge", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", metavar="RESULTS", help="the folder that test.py --shard painted into")

@@ -17,6 +17,7 @@ Pictures, masks and recipes go to --output; python -m studio.recipe FILE makes t
 
 
 def parse(argv):
+    """The words after the command -> its options."""
     parser = argparse.ArgumentParser(prog="python -m studio", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", metavar="FILE", help="U-Net weights (default: as test.py, else the demo's)")
@@ -46,6 +47,7 @@ def listening(host, port):
 
 
 def main(argv):
+    """Serves the page until it is stopped. argv: the words after the command."""
     args = parse(argv)
     try:
         import uvicorn

@@ -101,6 +101,7 @@ def png_of(ids):
 
 
 def main(argv):
+    """Paints by a recipe. argv: the words after the command."""
     parser = argparse.ArgumentParser(prog="python -m studio.recipe", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="a .json or .jpg that the studio wrote")

@@ -138,6 +138,7 @@ def environment():
 
 
 def main(argv):
+    """Writes a run's page. argv: the words after the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="a run's folder")
     parser.add_argument("--output", metavar="FILE", help="the page (default: report.html in it)")

@@ -24,6 +24,7 @@ VQ and KL autoencoders of taming-transformers, latent-diffusion and diffusers, a
 
 
 def parse(argv):
+    """The words after the command -> its options."""
     parser = argparse.ArgumentParser(prog="python -m models.convert", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", metavar="IN", help="the foreign file")
@@ -59,6 +60,7 @@ def check_kind(args, header):
 
 
 def main(argv):
+    """Converts one file. argv: the words after the command; UserError where it cannot be read."""
     args = parse(argv)
     if Path(args.output).suffix != ".safetensors":
         raise UserError(f"{args.output}: expected a name that ends in .safetensors")

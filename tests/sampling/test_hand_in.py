@@ -134,8 +134,11 @@ def test_a_whole_hand_in_is_packed_with_selects_and_a_note(results, test, tmp_pa
 
 
 def test_some_of_the_masks_may_be_confirmed_in_a_folder_of_more(results):
-    pack(results, STEMS[:2])
+    with zipfile.ZipFile(pack(results, STEMS[:2])) as archive:
+        assert archive.namelist() == [f"{stem}.jpg" for stem in STEMS[:2]]
     confirm(results, STEMS[:2], SIZE)
+    with pytest.raises(RunError):
+        confirm(results, STEMS, SIZE)                                          # one of which is not in it
 
 
 @pytest.mark.parametrize("text, words", [("nobody.jpg", "found 'nobody.jpg', expected the name of a mask"),

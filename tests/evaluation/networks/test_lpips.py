@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from evaluation.networks.lpips import build_lpips, build_squeezenet
+from models.layers import parameters_of
 from runtime.backend import jt
 from runtime.errors import UserError
 from tests.helpers import on_cpu
@@ -111,7 +112,10 @@ def test_trunks_that_do_not_fit_are_refused_by_name(change, message):
 
 def test_the_classifier_of_a_whole_network_is_left_alone():
     classifier = {"classifier.1.weight": np.zeros((1000, 512, 1, 1)), "classifier.1.bias": np.zeros(1000)}
-    build_squeezenet({**weights("squeezenet_torchvision"), **classifier})
+    whole, trunk = (parameters_of(build_squeezenet({**weights("squeezenet_torchvision"), **more})) for more in (classifier, {}))
+    assert list(whole) == list(trunk) and len(trunk) > 20
+    for name in trunk:
+        np.testing.assert_array_equal(whole[name].numpy(), trunk[name].numpy(), err_msg=name)
 
 
 @needs_golden
